@@ -1,0 +1,1 @@
+"""SQL: parse, bind, plan, compile, run."""

@@ -1,0 +1,1 @@
+"""Transactions: the seam that SQL talks to, and the local MVCC manager behind it."""

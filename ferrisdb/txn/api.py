@@ -1,0 +1,136 @@
+"""The seam: what SQL and Python know of a transaction.
+
+    query, api                 speak of transactions, never of timestamps or files
+        |
+    Store, Transaction         this module
+        |
+    LocalStore                 FerrisDB's own MVCC over its own storage engine
+    (a distributed store)      brings its own MVCC; the driver is the manager
+
+FerrisDB's MVCC is never run on top of another one. Every store passes the same contract
+tests (tests/txn/test_store_contract.py).
+
+Keys and values are bytes. Keys are ordered as bytes. Keys that begin with 0xFF belong to
+the SQL layer (as FoundationDB keeps them for its system data); the rest are the user's.
+
+A transaction is used by one thread at a time. Different transactions run side by side.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+Savepoint = NewType("Savepoint", int)
+CommitToken = NewType("CommitToken", int)
+"""Opaque and ordered: the later of two commits has the larger token."""
+
+Batch = tuple[Sequence[bytes], Sequence[bytes]]
+"""Some keys in order, and their values in the same order."""
+
+
+class IsolationLevel(enum.Enum):
+    READ_COMMITTED = "read committed"
+    SNAPSHOT = "snapshot"
+    SERIALIZABLE = "serializable"
+
+
+class LockMode(enum.Enum):
+    SHARE = "share"
+    """Nobody may write the key until this transaction ends; others may share it."""
+    EXCLUSIVE = "exclusive"
+    """Nobody else may share or write the key until this transaction ends."""
+
+
+@dataclass(frozen=True)
+class StoreLimits:
+    key_bytes: int
+    value_bytes: int
+    transaction_bytes: int
+    open_transactions: int
+
+
+class Transaction(Protocol):
+    """One transaction: a snapshot of the whole store, and changes that only it sees."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def isolation(self) -> IsolationLevel: ...
+
+    @property
+    def is_read_only(self) -> bool: ...
+
+    @property
+    def is_open(self) -> bool:
+        """False once committed or rolled back, by whatever way."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value in this snapshot, own writes included. None when there is none."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """`get` of each, in one round trip where the store is far away."""
+
+    def scan(
+        self, lo: bytes, hi: bytes | None, *, reverse: bool = False, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) with lo <= key < hi in key order; `hi` None is the end.
+
+        Own writes made before the call are included; those made while the iterator is
+        being taken may or may not be.
+        """
+
+    def scan_batches(self, lo: bytes, hi: bytes | None, *, reverse: bool = False) -> Iterator[Batch]:
+        """As `scan`, many keys at a time: the fast way over many rows."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write. Waits for another open transaction that holds the key.
+
+        Raises SerializationFailure when a transaction that this snapshot does not see has
+        committed the key; DeadlockDetected; LockNotAvailable; ReadOnlyTransaction;
+        TransactionTooLarge.
+        """
+
+    def delete(self, key: bytes) -> None:
+        """As `put`. Deleting what is not there is no error."""
+
+    def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
+        """Hold the keys until the end without writing them. Raises as `put` does.
+
+        A SHARE lock outlives its transaction in one way: once that has committed, a
+        transaction with an older snapshot can no longer write the key
+        (SerializationFailure). So what was read under SHARE stays true for the reader.
+        """
+
+    def savepoint(self) -> Savepoint:
+        """A point to come back to."""
+
+    def rollback_to(self, savepoint: Savepoint) -> None:
+        """Undo the writes made since. The savepoint itself stays. Locks stay held."""
+
+    def commit(self) -> CommitToken:
+        """All or nothing, durable as the store was told to be, visible when it returns.
+
+        Raises CommitUnknown when the disk failed in the middle. On any error the
+        transaction is over.
+        """
+
+    def rollback(self) -> None:
+        """Undo everything. Fine on a transaction that is already over."""
+
+
+class Store(Protocol):
+    """Something that transactions run on. Thread-safe."""
+
+    def begin(
+        self, isolation: IsolationLevel = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+    ) -> Transaction:
+        """Raises NotSupportedError for a level that this store does not have."""
+
+    def limits(self) -> StoreLimits: ...
+
+    def close(self) -> None:
+        """Roll back what is open, then let go of every file. Fine when already closed."""
