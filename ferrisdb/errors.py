@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import ClassVar, NoReturn
 
 
-class Warning(Exception):  # noqa: A001 - PEP 249 fixes this name
+class Warning(Exception):
     """PEP 249 asks for it; FerrisDB raises none."""
 
 
@@ -346,7 +346,9 @@ def invariant(condition: object, what: str) -> None:
 
 
 def broken(what: str) -> NoReturn:
-    raise InvariantViolation(f"internal rule broken: {what}", hint="this is a bug in FerrisDB; please report it")
+    raise InvariantViolation(
+        f"internal rule broken: {what}", hint="this is a bug in FerrisDB; please report it"
+    )
 
 
 def line_and_column(sql: str, position: int) -> tuple[int, int]:

@@ -17,6 +17,12 @@ from ferrisdb.txn.api import IsolationLevel
 
 
 @dataclass(frozen=True, slots=True)
+class Name:
+    text: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Literal:
     """A number is int, float (with an exponent) or Decimal (with a point); a quoted string is str."""
 
@@ -59,7 +65,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`operator` is one of + - * / % || = <> < <= > >= AND OR ('IS DISTINCT FROM', 'IS NOT DISTINCT FROM')."""
+    """`operator` is one of + - * / % || = <> < <= > >= AND OR, IS [NOT] DISTINCT FROM."""
 
     operator: str
     left: Expression
@@ -330,12 +336,6 @@ class Delete:
 
 
 # --- schema -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    text: str
-    position: int
 
 
 @dataclass(frozen=True, slots=True)

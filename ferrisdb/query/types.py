@@ -1,15 +1,15 @@
 """SQL types, as the binder knows them and as a schema stores them.
 
-    SQL                    Python value          notes
-    INTEGER                int                   64 bit; overflow is an error
-    DOUBLE                 float
-    NUMERIC[(p[,s])]       decimal.Decimal       exact
-    TEXT, VARCHAR(n)       str
-    BOOLEAN                bool
-    DATE                   datetime.date
-    TIMESTAMP              datetime.datetime     without time zone
-    (unknown)              str or None           a quoted literal, a str parameter or NULL that
-                                                 takes its type from where it stands
+SQL                    Python value          notes
+INTEGER                int                   64 bit; overflow is an error
+DOUBLE                 float
+NUMERIC[(p[,s])]       decimal.Decimal       exact
+TEXT, VARCHAR(n)       str
+BOOLEAN                bool
+DATE                   datetime.date
+TIMESTAMP              datetime.datetime     without time zone
+(unknown)              str or None           a quoted literal, a str parameter or NULL that
+                                             takes its type from where it stands
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""FerrisDB: a transactional MVCC database with SQL, inside a Python program."""

@@ -1,0 +1,1 @@
+"""What a Python program holds: Database, transactions with SQL, rows, PEP 249."""

@@ -1,0 +1,1 @@
+"""Public test tools: a file system that crashes on purpose."""
