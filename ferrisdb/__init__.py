@@ -1,1 +1,137 @@
-"""FerrisDB: a transactional MVCC database with SQL, inside a Python program."""
+"""FerrisDB: a transactional MVCC database with SQL that lives inside a Python program.
+
+    import ferrisdb
+
+    db = ferrisdb.open("shop.ferris")
+    with db.transaction() as tx:
+        tx.execute("UPDATE account SET balance = balance - ? WHERE id = ?", (10, 1))
+
+    con = ferrisdb.connect("shop.ferris")     # PEP 249
+
+The names below are the public ones; everything else may change. They are imported when
+first used: a process that only needs one room of the house, as the compaction child does,
+must not pay for all of them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ferrisdb.api.connection import Connection, apilevel, connect, paramstyle, threadsafety
+    from ferrisdb.api.cursor import Cursor
+    from ferrisdb.api.database import Database, open
+    from ferrisdb.api.dbapi_types import (
+        BINARY,
+        BOOLEAN,
+        DATETIME,
+        NUMBER,
+        ROWID,
+        STRING,
+        Binary,
+        Date,
+        DateFromTicks,
+        Time,
+        TimeFromTicks,
+        Timestamp,
+        TimestampFromTicks,
+    )
+    from ferrisdb.api.rows import Rows
+    from ferrisdb.api.transaction import Savepoint, Transaction
+    from ferrisdb.errors import (
+        CommitUnknown,
+        CorruptionError,
+        DatabaseError,
+        DatabaseLocked,
+        DataError,
+        DeadlockDetected,
+        Error,
+        IntegrityError,
+        InterfaceError,
+        InternalError,
+        NotSupportedError,
+        OperationalError,
+        ProgrammingError,
+        Retryable,
+        SerializationFailure,
+        Warning,
+    )
+    from ferrisdb.storage.options import Durability
+    from ferrisdb.txn.api import IsolationLevel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BINARY",
+    "BOOLEAN",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "Binary",
+    "CommitUnknown",
+    "Connection",
+    "CorruptionError",
+    "Cursor",
+    "DataError",
+    "Database",
+    "DatabaseError",
+    "DatabaseLocked",
+    "Date",
+    "DateFromTicks",
+    "DeadlockDetected",
+    "Durability",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "IsolationLevel",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+    "Retryable",
+    "Rows",
+    "Savepoint",
+    "SerializationFailure",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "Transaction",
+    "Warning",
+    "__version__",
+    "apilevel",
+    "connect",
+    "open",
+    "paramstyle",
+    "threadsafety",
+]
+
+_HOMES = {
+    "api.connection": "Connection apilevel connect paramstyle threadsafety",
+    "api.cursor": "Cursor",
+    "api.database": "Database open",
+    "api.dbapi_types": "BINARY BOOLEAN DATETIME NUMBER ROWID STRING Binary Date DateFromTicks "
+    "Time TimeFromTicks Timestamp TimestampFromTicks",
+    "api.rows": "Rows",
+    "api.transaction": "Savepoint Transaction",
+    "errors": "CommitUnknown CorruptionError DataError DatabaseError DatabaseLocked DeadlockDetected "
+    "Error IntegrityError InterfaceError InternalError NotSupportedError OperationalError "
+    "ProgrammingError Retryable SerializationFailure Warning",
+    "storage.options": "Durability",
+    "txn.api": "IsolationLevel",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # a type checker would believe that every name exists
+
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module 'ferrisdb' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"ferrisdb.{home}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

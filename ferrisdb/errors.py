@@ -209,6 +209,12 @@ class InvalidEscape(DataError):
     sqlstate = "22025"
 
 
+class KeyTooLarge(DataError):
+    """A key, or a value, is longer than the store takes."""
+
+    sqlstate = "54000"
+
+
 # --- a constraint would break -----------------------------------------------------------
 
 

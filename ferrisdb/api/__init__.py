@@ -1,1 +1,9 @@
-"""What a Python program holds: Database, transactions with SQL, rows, PEP 249."""
+"""What a Python program holds: databases, transactions, rows, PEP 249 connections.
+
+    ferrisdb.open     -> Database -> Transaction -> Rows
+    ferrisdb.connect  -> Connection -> Cursor
+                            |
+    lease -> engine         one for each path in a process
+
+Everything public is named again in `ferrisdb`.
+"""

@@ -6,10 +6,14 @@ DOUBLE                 float
 NUMERIC[(p[,s])]       decimal.Decimal       exact
 TEXT, VARCHAR(n)       str
 BOOLEAN                bool
-DATE                   datetime.date
-TIMESTAMP              datetime.datetime     without time zone
+DATE                   datetime.date         years 1 to 9999
+TIMESTAMP              datetime.datetime     without time zone; microseconds
 (unknown)              str or None           a quoted literal, a str parameter or NULL that
                                              takes its type from where it stands
+
+DOUBLE and NUMERIC hold finite numbers only. With no NaN and no Infinity, Python's own
+`<`, `==` and `hash` are SQL's on every kind, so compiled code, hash tables and indexes need
+no special case. What would become one of them is an error (22003 or 22P02).
 """
 
 from __future__ import annotations
@@ -45,6 +49,17 @@ class SqlType:
             return f"NUMERIC({self.precision},{self.scale or 0})"
         return self.kind.value
 
+    @property
+    def is_number(self) -> bool:
+        return self.kind in NUMBER_KINDS
+
+    @property
+    def has_modifiers(self) -> bool:
+        return self.precision is not None or self.length is not None
+
+
+NUMBER_KINDS = (Kind.INTEGER, Kind.NUMERIC, Kind.DOUBLE)
+"""From the narrowest to the widest: two of them meet in the later one."""
 
 INTEGER = SqlType(Kind.INTEGER)
 DOUBLE = SqlType(Kind.DOUBLE)
@@ -54,6 +69,12 @@ BOOLEAN = SqlType(Kind.BOOLEAN)
 DATE = SqlType(Kind.DATE)
 TIMESTAMP = SqlType(Kind.TIMESTAMP)
 UNKNOWN = SqlType(Kind.UNKNOWN)
+
+INTEGER_MIN = -(2**63)
+INTEGER_MAX = 2**63 - 1
+
+NUMERIC_MAX_PRECISION = 1000
+"""The largest p of NUMERIC(p,s), as in PostgreSQL."""
 
 Value = object
 """A Python value as the table above; None is NULL."""

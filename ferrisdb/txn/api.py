@@ -91,7 +91,8 @@ class Transaction(Protocol):
 
         Raises SerializationFailure when a transaction that this snapshot does not see has
         committed the key; DeadlockDetected; LockNotAvailable; ReadOnlyTransaction;
-        TransactionTooLarge.
+        TransactionTooLarge; KeyTooLarge. A retryable error has rolled the transaction back,
+        so that those who wait for its locks go on; after any other it is still open.
         """
 
     def delete(self, key: bytes) -> None:

@@ -1,0 +1,38 @@
+"""What a caller may choose by name: checked, and with the names in the error."""
+
+from __future__ import annotations
+
+from ferrisdb.errors import InterfaceError, InvalidParameterValue
+from ferrisdb.storage.options import Durability
+from ferrisdb.txn.api import IsolationLevel
+
+
+def checked_path(path: object) -> str:
+    if not isinstance(path, str):
+        raise InterfaceError(f"path is a str, not {type(path).__name__}", hint="str(path) makes one")
+    if not path:
+        raise InterfaceError('path is empty; ":memory:" is a database in memory')
+    return path
+
+
+def durability_of(given: Durability | str) -> Durability:
+    for level in Durability:
+        if given is level or given == level.value:
+            return level
+    raise InvalidParameterValue(
+        f"there is no durability {given!r}", hint="it is " + " or ".join(f'"{d.value}"' for d in Durability)
+    )
+
+
+def isolation_level(given: IsolationLevel | str) -> IsolationLevel:
+    if isinstance(given, IsolationLevel):
+        return given
+    if given == "repeatable read":
+        return IsolationLevel.SNAPSHOT
+    for level in IsolationLevel:
+        if given == level.value:
+            return level
+    raise InvalidParameterValue(
+        f"there is no isolation level {given!r}",
+        hint="it is " + ", ".join(f'"{level.value}"' for level in IsolationLevel),
+    )

@@ -1,0 +1,196 @@
+"""A database in the hands of a Python program. Thread-safe; its transactions are not.
+
+    db = ferrisdb.open("shop.ferris")
+    db.execute("INSERT INTO account VALUES (?, ?)", (1, 100))     a transaction of its own
+    with db.transaction() as tx: ...                              several statements in one
+    db.run(move_money)                                            and again on a conflict
+
+Each statement of `execute` and `query` runs in a session of its own, so any number of
+threads may call them at once. What must hold together belongs into a transaction.
+
+`run` retries what is `retryable` and nothing else, after a wait drawn evenly from 0 to a
+bound that doubles (full jitter: M. Brooker, "Exponential Backoff and Jitter", 2015): those
+who met once are spread instead of meeting again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from ferrisdb.api.choices import checked_path, durability_of, isolation_level
+from ferrisdb.api.connection import Connection
+from ferrisdb.api.engine import MEMORY, Lease, lease
+from ferrisdb.api.rows import Rows
+from ferrisdb.api.statements import Parameters, Row, Statements
+from ferrisdb.api.transaction import Transaction, drain
+from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError
+from ferrisdb.query.schema import Table
+from ferrisdb.query.session import SessionStatus
+from ferrisdb.storage.engine import EngineStatistics
+from ferrisdb.storage.options import Durability
+from ferrisdb.txn.api import IsolationLevel
+
+T = TypeVar("T")
+FIRST_WAIT_S = 0.002
+LONGEST_WAIT_S = 0.25
+
+
+class Database:
+    """Made by `ferrisdb.open`."""
+
+    def __init__(self, path: str, lease: Lease) -> None:
+        self.path = path
+        self._lease = lease
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement in a transaction of its own.
+
+        The number of rows that it changed, or gave.
+        """
+        statements = self._statements()
+        count = drain(statements, sql, parameters)
+        _refuse_open_transaction(statements)
+        return count
+
+    def execute_many(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """Run one statement with each of the parameters, all in one transaction."""
+        return self._statements().run_many(sql, rows)
+
+    @overload
+    def query(self, sql: str, parameters: Parameters = ..., *, into: None = None) -> Rows[Row]: ...
+    @overload
+    def query(self, sql: str, parameters: Parameters = ..., *, into: Callable[..., T]) -> Rows[T]: ...
+    def query(
+        self, sql: str, parameters: Parameters = (), *, into: Callable[..., Any] | None = None
+    ) -> Rows[Any]:
+        """The rows of one statement, run in a transaction of its own.
+
+        Its snapshot stays open until the rows are taken, closed or dropped.
+        """
+        statements = self._statements()
+        result = statements.run(sql, parameters)
+        _refuse_open_transaction(statements)
+        return Rows(result, into)
+
+    def begin(
+        self, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+    ) -> Transaction:
+        """A transaction that the caller ends with `commit` or `rollback`."""
+        level = isolation_level(isolation)
+        return Transaction(Statements(self._lease, level), level, read_only)
+
+    def transaction(
+        self, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+    ) -> Transaction:
+        """For `with`: commits at the end of the block, or rolls back on an exception.
+
+        A transaction that was ended inside of the block is left alone.
+        """
+        return self.begin(isolation, read_only=read_only)
+
+    def run(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        attempts: int = 10,
+        isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
+    ) -> T:
+        """`work(tx)` in a transaction, run again as a whole when it met another one.
+
+        Only errors that say `retryable` are retried; after `attempts` the last one is
+        raised. `work` must have no effect outside of the database.
+        """
+        if attempts < 1:
+            raise InvalidParameterValue(f"attempts is at least 1, not {attempts}")
+        for attempt in range(attempts):
+            try:
+                with self.transaction(isolation) as tx:
+                    return work(tx)
+            except Error as error:
+                if not error.retryable or attempt == attempts - 1:
+                    raise
+            time.sleep(random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)))
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def connect(
+        self, autocommit: bool = False, *, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT
+    ) -> Connection:
+        """A PEP 249 connection to this database, also to one in memory."""
+        level = isolation_level(isolation)
+        return Connection(self._lease.another(), level, autocommit=autocommit)
+
+    def tables(self) -> tuple[Table, ...]:
+        """The tables that are there now, by name."""
+        return self._statements().tables()
+
+    def flush(self) -> None:
+        """Write what is in memory to a table file."""
+        self._lease.require_usable()
+        self._lease.engine.store.flush()
+
+    def statistics(self) -> EngineStatistics:
+        """What the storage engine holds and has done."""
+        self._lease.require_usable()
+        return self._lease.engine.store.statistics()
+
+    def close(self) -> None:
+        """Let go of the database; the last to do so in the process closes its files.
+
+        Fine when already closed. No other thread may be in a call meanwhile.
+        """
+        self._lease.release()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ferrisdb.Database {self.path!r}{' closed' if self._lease.is_released else ''}>"
+
+    def _statements(self) -> Statements:
+        return Statements(self._lease, IsolationLevel.SNAPSHOT)
+
+
+def open(
+    path: str = MEMORY,
+    *,
+    durability: Durability | str | None = None,
+    cache_bytes: int | None = None,
+    memtable_bytes: int | None = None,
+    block_bytes: int | None = None,
+) -> Database:
+    """Open the database in the folder `path`, or create it. ":memory:" is always a new one.
+
+    `durability` "full" (the default on disk) returns from a commit when it would survive a
+    power cut; "off" leaves that to the operating system. Opens of one path in a process
+    share one engine.
+
+    Raises DatabaseLocked when another process has the folder, NotADatabase when it is
+    something else, CorruptionError, FormatVersionError; ProgrammingError when the path is
+    open in this process with other options.
+    """
+    options = {
+        "durability": None if durability is None else durability_of(durability),
+        "cache_bytes": cache_bytes,
+        "memtable_bytes": memtable_bytes,
+        "block_bytes": block_bytes,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    return Database(checked_path(path), lease(path, given))
+
+
+def _refuse_open_transaction(statements: Statements) -> None:
+    if statements.status is not SessionStatus.IDLE:
+        statements.close()
+        raise ProgrammingError(
+            "BEGIN in a call of its own begins nothing: each db.execute is its own transaction",
+            hint="use `with db.transaction() as tx:`",
+        )

@@ -1,0 +1,179 @@
+"""One engine for each folder in a process, shared by everyone who opens it.
+
+    open("shop.ferris") --- lease --+
+    open("./shop.ferris") - lease --+-- engine -- LocalStore, SharedState
+    connect("shop.ferris") - lease -+
+    connect(":memory:") --- lease ----- engine    (never shared)
+
+A folder belongs to one process, and inside the process to one `LocalStore`: two of them
+over the same files would each believe that they alone write the log. So the registry keeps
+the engine of each real path with the number of leases on it; the last lease that goes
+closes the files. Opening and closing hold a lock of that path only, because recovery can
+take long and must not stop who opens another folder.
+
+A lease is what a `Database` or a `Connection` holds. It refuses to work after `os.fork`: the
+child has a copy of the memtable and the same open log, and if it wrote, two processes would
+append to one file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from ferrisdb.errors import InterfaceError, OperationalError, ProgrammingError
+from ferrisdb.query.session import Session, SharedState
+from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.txn.api import IsolationLevel
+from ferrisdb.txn.local import LocalStore
+
+MEMORY = ":memory:"
+
+
+class Engine:
+    """A store and what the sessions over it share."""
+
+    def __init__(self, store: LocalStore, options: StorageOptions) -> None:
+        self.store = store
+        self.options = options
+        self.shared = SharedState()
+
+
+class Lease:
+    """The right to use an engine until `release`. Thread-safe."""
+
+    def __init__(self, engine: Engine, slot: _Slot) -> None:
+        self.engine = engine
+        self._slot = slot
+        self._generation = _fork_generation
+        self._is_released = False
+        self._lock = threading.Lock()
+
+    @property
+    def is_released(self) -> bool:
+        return self._is_released
+
+    def require_usable(self) -> None:
+        """Raises OperationalError in a forked child, InterfaceError after `release`."""
+        if self._is_released:
+            raise InterfaceError("the database is closed")
+        if self._generation != _fork_generation:
+            raise OperationalError(
+                "this database was opened before os.fork and cannot be used in the child process",
+                hint="one process owns a database: open it after the fork, or only in one of the two",
+            )
+
+    def session(self, isolation: IsolationLevel) -> Session:
+        self.require_usable()
+        return Session(self.engine.store, self.engine.shared, default_isolation=isolation)
+
+    def another(self) -> Lease:
+        """One more lease on the same engine, also on one in memory."""
+        self.require_usable()
+        with _slots_lock:
+            self._slot.leases += 1
+        return Lease(self.engine, self._slot)
+
+    def release(self) -> None:
+        """Let go of the engine; the last to do so closes it. Fine when already released."""
+        with self._lock:
+            if self._is_released:
+                return
+            self._is_released = True
+        if self._generation != _fork_generation:
+            return  # the files are the parent's
+        _leave(self._slot)
+
+
+@dataclass(eq=False)
+class _Slot:
+    """The place of one path. `lock` is held while its engine opens or closes."""
+
+    path: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    engine: Engine | None = None
+    leases: int = 0
+
+
+_slots: dict[str, _Slot] = {}
+_slots_lock = threading.Lock()
+_fork_generation = 0
+
+
+def _forget_everything_after_fork() -> None:
+    global _slots, _slots_lock, _fork_generation  # noqa: PLW0603
+    # Another thread of the parent may have held the lock at the moment of the fork. It does
+    # not exist here, and would never release it.
+    _slots, _slots_lock = {}, threading.Lock()
+    _fork_generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_everything_after_fork)
+
+
+def lease(path: str, options: dict[str, Any]) -> Lease:
+    """A lease on the engine of `path`, opened with the `options` given if it is not open yet.
+
+    Raises what `LocalStore.open` raises; ProgrammingError when the engine is open with
+    other values of the given options.
+    """
+    if path == MEMORY:
+        in_memory = StorageOptions(**{"durability": Durability.OFF, **options})
+        engine = Engine(LocalStore.in_memory(in_memory), in_memory)
+        return Lease(engine, _Slot(MEMORY, engine=engine, leases=1))  # in no registry: never found again
+    given = StorageOptions(**options)
+    slot = _enter(os.path.realpath(path))
+    try:
+        with slot.lock:
+            if slot.engine is None:
+                slot.engine = Engine(LocalStore.open(slot.path, given), given)
+            engine = slot.engine
+        _require_same(engine, path, options)
+    except BaseException:
+        _leave(slot)
+        raise
+    return Lease(engine, slot)
+
+
+def _require_same(engine: Engine, path: str, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        current = getattr(engine.options, name)
+        if current != value:
+            raise ProgrammingError(
+                f'"{path}" is already open in this process with {name} = {_plain(current)}, '
+                f"not {_plain(value)}",
+                hint="opens of one path share one engine: give the same options, or none",
+            )
+
+
+def _plain(value: object) -> object:
+    return getattr(value, "value", value)
+
+
+def _enter(path: str) -> _Slot:
+    with _slots_lock:
+        slot = _slots.setdefault(path, _Slot(path))
+        slot.leases += 1
+    return slot
+
+
+def _leave(slot: _Slot) -> None:
+    # The slot's own lock first and to the end: who opens this path meanwhile waits until the
+    # files are closed, and then opens them anew.
+    with slot.lock:
+        with _slots_lock:
+            slot.leases -= 1
+            is_last = slot.leases == 0
+        if not is_last:
+            return
+        engine, slot.engine = slot.engine, None
+        try:
+            if engine is not None:
+                engine.store.close()
+        finally:
+            with _slots_lock:
+                if slot.leases == 0 and _slots.get(slot.path) is slot:
+                    del _slots[slot.path]

@@ -1,0 +1,229 @@
+"""A transaction in the hands of a Python program: SQL and ordered bytes, all or nothing.
+
+    with db.transaction() as tx:                    commits, or rolls back on an exception
+        tx.execute("UPDATE account SET ...")
+        with tx.transaction():                      a savepoint: undone alone on an exception
+            tx.put(b"audit/17", b"moved 10")
+
+SQL rows and byte keys live in one ordered keyspace and one snapshot, so a change to both is
+one commit. Keys that begin with 0xFF are SQL's own and are refused here: a stray byte among
+them could break every table.
+
+After an error of a statement the transaction has failed, as in PostgreSQL: nothing but
+`rollback`, or the end of the nested `transaction()` that the error leaves, goes on from
+there. Committing a failed transaction is an error, and never a silent rollback.
+
+A transaction is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from ferrisdb import txn
+from ferrisdb.api.rows import Rows
+from ferrisdb.api.statements import Parameters, Row, Statements
+from ferrisdb.errors import InFailedTransaction, InterfaceError, InvalidParameterValue, Retryable
+from ferrisdb.query.schema import Table
+from ferrisdb.query.session import SessionStatus
+from ferrisdb.txn.api import IsolationLevel
+
+T = TypeVar("T")
+SQL_KEYS = b"\xff"
+"""The first byte of every key that belongs to the SQL layer."""
+
+
+@dataclass(frozen=True)
+class Savepoint:
+    """A point in a transaction to come back to, by its SQL name."""
+
+    name: str
+
+
+class Transaction:
+    """Made by `Database.begin` and `Database.transaction`."""
+
+    def __init__(self, statements: Statements, isolation: IsolationLevel, read_only: bool) -> None:
+        self._statements = statements
+        self._savepoints = 0
+        statements.begin(isolation, read_only=read_only)
+
+    @property
+    def is_open(self) -> bool:
+        """False once committed or rolled back."""
+        return self._statements.status is not SessionStatus.IDLE
+
+    @property
+    def is_failed(self) -> bool:
+        """True after an error, until `rollback` or `rollback_to`."""
+        return self._statements.status is SessionStatus.FAILED
+
+    # SQL
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement to its end: the number of rows that it changed, or gave."""
+        self._require_open()
+        return drain(self._statements, sql, parameters)
+
+    def execute_many(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """Run one statement with each of the parameters: the number of rows that changed."""
+        self._require_open()
+        return self._statements.run_many(sql, rows)
+
+    @overload
+    def query(self, sql: str, parameters: Parameters = ..., *, into: None = None) -> Rows[Row]: ...
+    @overload
+    def query(self, sql: str, parameters: Parameters = ..., *, into: Callable[..., T]) -> Rows[T]: ...
+    def query(
+        self, sql: str, parameters: Parameters = (), *, into: Callable[..., Any] | None = None
+    ) -> Rows[Any]:
+        """The rows of a statement, as tuples or as `into` makes them from the named columns."""
+        self._require_open()
+        return Rows(self._statements.run(sql, parameters), into)
+
+    def tables(self) -> tuple[Table, ...]:
+        """The tables that this transaction sees, by name."""
+        return self._statements.tables()
+
+    # ordered bytes
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value in this transaction's snapshot, own writes included."""
+        return self._bytes().get(user_key(key))
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write a key. Waits for another open transaction that holds it.
+
+        Raises SerializationFailure when a transaction that this one does not see has
+        committed the key; DeadlockDetected; LockNotAvailable; ReadOnlyTransaction.
+        """
+        if not isinstance(value, bytes):
+            raise InterfaceError(f"a value is bytes, not {type(value).__name__}")
+        with self._ended_by_conflict():
+            self._bytes().put(user_key(key), value)
+
+    def delete(self, key: bytes) -> None:
+        """As `put`. Deleting what is not there is no error."""
+        with self._ended_by_conflict():
+            self._bytes().delete(user_key(key))
+
+    def scan(
+        self,
+        lo: bytes = b"",
+        hi: bytes | None = None,
+        *,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) with lo <= key < hi in key order; `hi` None is the last user key.
+
+        Own writes made before the call are included; those made while the iterator is
+        being taken may or may not be.
+        """
+        end = SQL_KEYS if hi is None or hi == SQL_KEYS else user_key(hi)
+        return self._bytes().scan(user_key(lo), end, reverse=reverse, limit=limit)
+
+    # parts of a transaction, and its end
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """A nested transaction: on an exception only what it did is undone."""
+        savepoint = self.savepoint()
+        try:
+            yield self
+        except BaseException:
+            # A conflict has ended the whole transaction: nothing is left to go back to, and
+            # trying would hide the error that says so.
+            if self._statements.has_live_transaction:
+                self.rollback_to(savepoint)
+                self.release(savepoint)
+            raise
+        self.release(savepoint)
+
+    def savepoint(self) -> Savepoint:
+        """A point to come back to with `rollback_to`."""
+        self._savepoints += 1
+        savepoint = Savepoint(f"python_{self._savepoints}")
+        self.execute(f"SAVEPOINT {savepoint.name}")
+        return savepoint
+
+    def rollback_to(self, savepoint: Savepoint) -> None:
+        """Undo what was done since, and go on: also after an error."""
+        self.execute(f"ROLLBACK TO SAVEPOINT {savepoint.name}")
+
+    def release(self, savepoint: Savepoint) -> None:
+        """Forget the savepoint and keep what was done since."""
+        self.execute(f"RELEASE SAVEPOINT {savepoint.name}")
+
+    def commit(self) -> None:
+        """All of it, or an error and none of it.
+
+        Raises InFailedTransaction after an error in the transaction, which is then rolled
+        back; CommitUnknown when the disk failed in the middle.
+        """
+        self._require_open()
+        self._statements.commit()
+
+    def rollback(self) -> None:
+        """Undo everything. Fine on a transaction that is already over."""
+        self._statements.rollback()
+
+    def __enter__(self) -> Transaction:
+        self._require_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.is_open:
+            return
+        if kind is None:
+            self.commit()
+        else:
+            self.rollback()
+
+    def _require_open(self) -> None:
+        if not self.is_open:
+            raise InterfaceError("the transaction is over", hint="begin another one with db.transaction()")
+
+    @contextmanager
+    def _ended_by_conflict(self) -> Iterator[None]:
+        try:
+            yield
+        except Retryable:
+            self._statements.rollback()
+            raise
+
+    def _bytes(self) -> txn.api.Transaction:
+        self._require_open()
+        self._statements.lease.require_usable()
+        if self.is_failed:
+            raise InFailedTransaction("a statement of this transaction failed", hint="roll it back")
+        transaction = self._statements.session.transaction
+        if transaction is None:
+            raise InterfaceError("the transaction is over")
+        return transaction
+
+
+def user_key(key: bytes) -> bytes:
+    """The key, if a program may use it."""
+    if not isinstance(key, bytes):
+        raise InterfaceError(f"a key is bytes, not {type(key).__name__}", hint="encode it: key.encode()")
+    if key.startswith(SQL_KEYS):
+        raise InvalidParameterValue(
+            f"keys that begin with 0xFF belong to SQL: {key[:16]!r}", hint="begin the key with another byte"
+        )
+    return key
+
+
+def drain(statements: Statements, sql: str, parameters: Parameters) -> int:
+    """Run a statement to its end: the number of rows that it changed, or gave."""
+    result = statements.run(sql, parameters)
+    if result.columns:
+        while result.fetch_batch():
+            pass
+    return max(result.row_count, 0)

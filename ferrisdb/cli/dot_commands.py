@@ -1,0 +1,136 @@
+"""Dot commands: words to the shell, not to the database.
+
+.help   .tables   .schema [TABLE]   .format NAME   .read FILE   .import FILE TABLE
+.timer on|off   .stats   .quit
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from ferrisdb.api.connection import Connection
+from ferrisdb.api.database import Database
+from ferrisdb.cli.describe import create_table_sql
+from ferrisdb.cli.output import WRITERS
+from ferrisdb.cli.script import read_text, run_script
+from ferrisdb.errors import ActiveTransaction, ProgrammingError, UndefinedTable
+
+
+class Leave(Exception):
+    """The user asked to go."""
+
+
+@dataclass
+class Surroundings:
+    """What the commands act on."""
+
+    database: Database
+    connection: Connection
+    format: str
+    has_timer: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    run: Callable[[Surroundings, list[str]], None]
+    usage: str
+    purpose: str
+    fewest: int
+    most: int
+
+
+def run_dot_command(line: str, surroundings: Surroundings) -> None:
+    """Raises ProgrammingError for an unknown command or wrong arguments; Leave."""
+    try:
+        name, *arguments = shlex.split(line)
+    except ValueError as error:
+        raise ProgrammingError(f"{line}: {error}") from None
+    command = COMMANDS.get(name)
+    if command is None:
+        raise ProgrammingError(f"there is no command {name}", hint=".help lists the commands")
+    if not command.fewest <= len(arguments) <= command.most:
+        raise ProgrammingError(f"it is {command.usage}", hint=".help lists the commands")
+    command.run(surroundings, arguments)
+
+
+def _help(surroundings: Surroundings, arguments: list[str]) -> None:
+    width = max(len(command.usage) for command in COMMANDS.values())
+    for command in COMMANDS.values():
+        print(f"{command.usage:{width}}  {command.purpose}")
+
+
+def _tables(surroundings: Surroundings, arguments: list[str]) -> None:
+    for table in surroundings.connection.tables():
+        print(table.name)
+
+
+def _schema(surroundings: Surroundings, arguments: list[str]) -> None:
+    wanted = arguments[0] if arguments else None
+    found = [t for t in surroundings.connection.tables() if wanted in {None, t.name}]
+    if wanted is not None and not found:
+        raise UndefinedTable(f'table "{wanted}" does not exist', hint=".tables lists the tables")
+    for table in found:
+        print(create_table_sql(table))
+
+
+def _format(surroundings: Surroundings, arguments: list[str]) -> None:
+    if arguments[0] not in WRITERS:
+        raise ProgrammingError(f"there is no format {arguments[0]}", hint="it is " + ", ".join(WRITERS))
+    surroundings.format = arguments[0]
+
+
+def _read(surroundings: Surroundings, arguments: list[str]) -> None:
+    text = read_text(arguments[0])
+    write = WRITERS[surroundings.format]
+    run_script(surroundings.connection, text, name=arguments[0], write=write, out=sys.stdout)
+
+
+def _import(surroundings: Surroundings, arguments: list[str]) -> None:
+    from ferrisdb.cli.import_command import import_with_report  # noqa: PLC0415
+
+    if surroundings.connection.in_transaction:
+        raise ActiveTransaction(
+            ".import is a transaction of its own, and one is open here", hint="COMMIT or ROLLBACK first"
+        )
+    import_with_report(surroundings.database, arguments[1], arguments[0])
+
+
+def _timer(surroundings: Surroundings, arguments: list[str]) -> None:
+    if arguments[0] not in {"on", "off"}:
+        raise ProgrammingError("it is .timer on or .timer off")
+    surroundings.has_timer = arguments[0] == "on"
+
+
+def _stats(surroundings: Surroundings, arguments: list[str]) -> None:
+    for name, value in asdict(surroundings.database.statistics()).items():
+        print(f"{_in_words(name)}: {_with_unit(name, value)}")
+
+
+def _in_words(name: str) -> str:
+    return name.removesuffix("_s").replace("_bytes", " size").replace("_", " ")
+
+
+def _with_unit(name: str, value: float) -> str:
+    if name.endswith("_bytes"):
+        return f"{value:,} bytes"
+    return f"{value:.3f} seconds" if name.endswith("_s") else f"{value:,}"
+
+
+def _quit(surroundings: Surroundings, arguments: list[str]) -> None:
+    raise Leave
+
+
+COMMANDS = {
+    ".help": Command(_help, ".help", "this list", 0, 0),
+    ".tables": Command(_tables, ".tables", "names of the tables", 0, 0),
+    ".schema": Command(_schema, ".schema [TABLE]", "the SQL that makes the tables, or one of them", 0, 1),
+    ".format": Command(_format, ".format NAME", "of rows: " + ", ".join(WRITERS), 1, 1),
+    ".read": Command(_read, ".read FILE", "run the statements of a file", 1, 1),
+    ".import": Command(_import, ".import FILE TABLE", "load a CSV file, also .csv.gz", 2, 2),
+    ".timer": Command(_timer, ".timer on|off", "show how long statements take", 1, 1),
+    ".stats": Command(_stats, ".stats", "what the storage engine holds and has done", 0, 0),
+    ".quit": Command(_quit, ".quit", "leave, as Ctrl-D does", 0, 0),
+}

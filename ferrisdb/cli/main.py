@@ -1,0 +1,121 @@
+"""The command `ferrisdb`: what it is asked for, and how it ends.
+
+    ferrisdb [PATH]                      the shell, when standard input is a terminal
+    ferrisdb [PATH] -c SQL | -f FILE     run and leave
+    ... | ferrisdb [PATH]                run what comes through the pipe
+    ferrisdb import PATH TABLE FILE      load a CSV file
+
+Whatever happens, the user sees one clear report on standard error, never a traceback.
+Nothing that only the shell or one format needs is imported before it is needed: a short
+statement is run and shown in less time than the libraries of the shell take to load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import ferrisdb
+from ferrisdb.errors import Error, InternalError, render
+
+FORMATS = ("table", "box", "csv", "json", "jsonl", "markdown", "line", "html")
+TRACEBACK_VARIABLE = "FERRISDB_TRACEBACK"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: the exit status. Leaves by SystemExit for --help and wrong usage."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given[:1] == ["import"]:
+            return _import(given[1:])
+        return _shell(given)
+    except KeyboardInterrupt:
+        print("cancelled", file=sys.stderr)
+    except BrokenPipeError:
+        # The reader, as `head`, has seen enough. Python would try to flush once more at exit
+        # and complain; now it flushes into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Error as error:
+        print(render(error), file=sys.stderr)
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print(render(_fault(error)), file=sys.stderr)
+    return 1
+
+
+def _fault(error: Exception) -> Error:
+    return InternalError(
+        f"{type(error).__name__}: {error}",
+        hint=f"this is a bug in FerrisDB; please report it ({TRACEBACK_VARIABLE}=1 shows where)",
+    )
+
+
+def _shell(given: list[str]) -> int:
+    options = _shell_parser().parse_args(given)
+    if options.command is None and options.file is None and sys.stdin.isatty():
+        from ferrisdb.cli.shell import Shell  # noqa: PLC0415
+
+        with ferrisdb.open(options.path) as database:
+            return Shell(database, options.format).run()
+    return _script(options)
+
+
+def _script(options: argparse.Namespace) -> int:
+    from ferrisdb.cli.output import WRITERS  # noqa: PLC0415
+    from ferrisdb.cli.script import ScriptFailed, read_text, require_no_transaction, run_script  # noqa: PLC0415
+
+    if options.command is not None:
+        text, name = options.command, None
+    elif options.file is not None:
+        text, name = read_text(options.file), options.file
+    else:
+        text, name = read_text("-"), "standard input"
+    connection = ferrisdb.connect(options.path, autocommit=True)
+    try:
+        run_script(connection, text, name=name, write=WRITERS[options.format], out=sys.stdout)
+        require_no_transaction(connection, name or "the command")
+        sys.stdout.flush()
+    except ScriptFailed as failure:
+        sys.stdout.flush()
+        print(failure, file=sys.stderr)
+        return 1
+    finally:
+        connection.close()
+    return 0
+
+
+def _shell_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ferrisdb",
+        description="Run SQL in a FerrisDB database, or type it in the shell.",
+        epilog="`ferrisdb import --help` tells how to load CSV files. "
+        "A database in a folder called import is ./import.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        nargs="?",
+        default=":memory:",
+        help="folder of the database (default: :memory:)",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("-c", dest="command", metavar="SQL", help="run these statements and leave")
+    source.add_argument(
+        "-f",
+        dest="file",
+        metavar="FILE",
+        help="run the statements of this file (- is standard input) and leave",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of the rows (default: table)")
+    parser.add_argument("--version", action="version", version=f"ferrisdb {ferrisdb.__version__}")
+    return parser
+
+
+def _import(given: list[str]) -> int:
+    from ferrisdb.cli.import_command import run_import  # noqa: PLC0415
+
+    return run_import(given)

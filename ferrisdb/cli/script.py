@@ -1,0 +1,85 @@
+"""Several statements, one after the other, until the first error.
+
+Each statement is run by itself, as if it had been typed. The error of a script names the
+file and the line in it, and shows the statement with a caret:
+
+    schema.sql:12: ERROR 42703: column "balnce" does not exist
+      UPDATE account SET balnce = 5
+                         ^
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from ferrisdb.api.connection import Connection
+from ferrisdb.cli.output import Writer
+from ferrisdb.errors import ActiveTransaction, Error, OperationalError, line_and_column, render
+from ferrisdb.query.parse import split_statements
+
+
+class ScriptFailed(Exception):
+    """The report to print; the error is the cause."""
+
+
+def run_script(connection: Connection, text: str, *, name: str | None, write: Writer, out: TextIO) -> None:
+    """Run the statements of `text`. `name` is the file for error reports; None is the command line.
+
+    Raises ScriptFailed at the first error.
+    """
+    statements = split_statements(text)
+    while True:
+        try:
+            offset, statement = next(statements)
+        except StopIteration:
+            return
+        except Error as error:  # the rest cannot be cut into statements
+            raise ScriptFailed(report(error, text, 0, text, name)) from error
+        try:
+            run_statement(connection, statement, write, out)
+        except Error as error:
+            raise ScriptFailed(report(error, statement, offset, text, name)) from error
+
+
+def run_statement(connection: Connection, statement: str, write: Writer, out: TextIO) -> str | None:
+    """Run one statement and write the rows it gives. Its tag."""
+    with connection.execute(statement) as cursor:
+        columns = cursor.columns
+        if columns:
+            write(columns, cursor, out)
+            out.flush()
+        return cursor.statusmessage
+
+
+def report(error: Error, statement: str, offset: int, text: str, name: str | None) -> str:
+    """The error as it is printed; `statement` stands at `offset` of the file's `text`."""
+    drawn = render(error, statement)
+    if name is None:
+        return drawn
+    blank = len(statement) - len(statement.lstrip())
+    line, _ = line_and_column(text, offset + (blank if error.position is None else error.position))
+    return f"{name}:{line}: {drawn}"
+
+
+def require_no_transaction(connection: Connection, what: str) -> None:
+    """Raises ActiveTransaction when `what` ended in the middle of one: its work is lost."""
+    if connection.in_transaction:
+        raise ActiveTransaction(
+            f"{what} ended inside a transaction; it was rolled back", hint="end it with COMMIT"
+        )
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or of standard input for "-". Raises OperationalError."""
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise OperationalError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise OperationalError(
+            f"{path} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
+        ) from None

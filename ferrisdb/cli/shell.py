@@ -1,0 +1,163 @@
+"""The interactive shell: a prompt, statements, and dot commands about the shell itself.
+
+    ferris> SELECT 1;          no transaction is open: each statement is its own
+    ferris*> ...               inside a transaction
+    ferris!> ...               in one that has failed: only ROLLBACK goes on
+       ...>                    the statement goes on until its semicolon
+
+Rows go to standard output; counts, times and errors to standard error. Ctrl-C drops the
+line that is being typed, or stops the statement that is running: a transaction it ran in is
+then rolled back, because nobody knows how far it had come. Ctrl-D leaves.
+
+The line editor is prompt_toolkit, the colours are pygments'. The history is kept in
+$XDG_STATE_HOME/ferrisdb/history (~/.local/state when that is not set).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.lexers import PygmentsLexer
+from pygments.lexers.sql import PostgresLexer
+
+import ferrisdb
+from ferrisdb.api.database import Database
+from ferrisdb.cli.completion import SqlCompleter
+from ferrisdb.cli.dot_commands import COMMANDS, Leave, Surroundings, run_dot_command
+from ferrisdb.cli.output import WRITERS
+from ferrisdb.cli.script import ScriptFailed, report, run_statement
+from ferrisdb.errors import Error, render
+from ferrisdb.query.parse import is_complete, split_statements
+from ferrisdb.query.schema import Table
+from ferrisdb.query.session import SessionStatus
+
+_PROMPTS = {
+    SessionStatus.IDLE: "ferris> ",
+    SessionStatus.OPEN: "ferris*> ",
+    SessionStatus.FAILED: "ferris!> ",
+}
+_CONTINUATION = "   ...> "
+
+
+class Shell:
+    """One user at one terminal."""
+
+    def __init__(self, database: Database, output_format: str) -> None:
+        self._database = database
+        self._connection = database.connect(autocommit=True)
+        self._surroundings = Surroundings(database, self._connection, output_format)
+
+    def run(self) -> int:
+        """Read and run until the user leaves: the exit status."""
+        _tell(f"FerrisDB {ferrisdb.__version__} - {self._database.path}")
+        _tell("Statements end with a semicolon. .help lists what else there is.")
+        prompts = self._prompts()
+        try:
+            while True:
+                try:
+                    self._take(prompts.prompt(_PROMPTS[self._connection.status]))
+                except KeyboardInterrupt:
+                    continue
+                except (EOFError, Leave):
+                    break
+            if self._connection.in_transaction:
+                _tell("the open transaction was rolled back")
+        finally:
+            self._connection.close()
+        return 0
+
+    def _prompts(self) -> PromptSession[str]:
+        bindings = KeyBindings()
+
+        @bindings.add("enter", filter=Condition(lambda: not is_finished(prompts.default_buffer.text)))
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @bindings.add("enter", filter=Condition(lambda: is_finished(prompts.default_buffer.text)))
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.validate_and_handle()
+
+        prompts: PromptSession[str] = PromptSession(
+            history=_history(),
+            lexer=PygmentsLexer(PostgresLexer),
+            completer=SqlCompleter(self._tables, COMMANDS),
+            complete_while_typing=False,
+            multiline=True,
+            prompt_continuation=_CONTINUATION,
+            key_bindings=bindings,
+        )
+        return prompts
+
+    def _take(self, text: str) -> None:
+        if not text.strip():
+            return
+        try:
+            if text.lstrip().startswith("."):
+                run_dot_command(text.strip(), self._surroundings)
+            else:
+                self._run_statements(text)
+        except ScriptFailed as failure:
+            _tell(str(failure))
+        except Error as error:
+            _tell(render(error))
+        except KeyboardInterrupt:
+            self._stop_statement()
+
+    def _run_statements(self, text: str) -> None:
+        statements = split_statements(text)
+        statement, offset = text, 0
+        try:
+            for offset, statement in statements:
+                self._run_statement(statement)
+                statement, offset = text, 0  # the splitter itself may meet an error
+        except Error as error:
+            raise ScriptFailed(report(error, statement, offset, text, None)) from error
+
+    def _run_statement(self, statement: str) -> None:
+        started_s = time.perf_counter()
+        tag = run_statement(self._connection, statement, WRITERS[self._surroundings.format], sys.stdout)
+        elapsed_ms = (time.perf_counter() - started_s) * 1000
+        _tell(f"{tag}  ({elapsed_ms:.1f} ms)" if self._surroundings.has_timer else f"{tag}")
+
+    def _stop_statement(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.rollback()
+            _tell("cancelled; the transaction was rolled back")
+        else:
+            _tell("cancelled")
+
+    def _tables(self) -> tuple[Table, ...]:
+        try:
+            return self._connection.tables()
+        except Error:
+            # Tab must not print into the line that is being typed; the statement itself will
+            # meet the same error and tell.
+            return ()
+
+
+def is_finished(text: str) -> bool:
+    """Whether Enter runs the text: nothing, a dot command, or statements up to a semicolon."""
+    stripped = text.strip()
+    return not stripped or stripped.startswith(".") or is_complete(text)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _history() -> History:
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "ferrisdb"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "history").touch(mode=0o600)
+    except OSError as error:
+        _tell(f"no history is kept: {folder}: {error.strerror}")
+        return InMemoryHistory()
+    return FileHistory(str(folder / "history"))

@@ -1,0 +1,92 @@
+"""The rows that come and go in one step: settled in full, checked, then written.
+
+    remove(old row)   its key and index entries                        -> going
+    add(new row)      its key and index entries, with their values     -> coming
+                      those that must be unique                        -> claims
+
+    write()           claims not among the going must be free in the store
+                      delete what goes and does not come back, put what comes
+
+An update is a removal and an addition, less the entries that would stay as they are. Since
+everything is settled first, it does not matter in which order rows are met: see
+`constraints` for why that is better than row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ferrisdb.query.change.constraints import Claim, KeyRule, check_claims, unique_violation
+from ferrisdb.query.change.index_maintenance import IndexLayout, TableLayout
+from ferrisdb.query.types import Value
+from ferrisdb.txn.api import Transaction
+
+
+class RowChanges:
+    """One step of a statement: all of an UPDATE or DELETE, a batch of an INSERT."""
+
+    def __init__(self, layout: TableLayout) -> None:
+        self._layout = layout
+        self._going: set[bytes] = set()
+        self._coming: dict[bytes, bytes] = {}
+        self._claims: dict[bytes, Claim] = {}
+
+    def add(self, primary_key: bytes, values: Sequence[Value]) -> None:
+        """A new row. Raises UniqueViolation when another row of this step has its key."""
+        layout = self._layout
+        row_key = layout.prefix + primary_key
+        if layout.has_primary_key:
+            self._claim(row_key, layout.rule, values)
+        self._coming[row_key] = layout.row_codec.encode(values)
+        for index in layout.indexes:
+            self._add_entry(index, primary_key, values)
+
+    def remove(self, row_key: bytes, stored: bytes) -> None:
+        """A row that stands in the store."""
+        self._going.add(row_key)
+        layout = self._layout
+        if layout.indexes:
+            values = layout.row_codec.decode(stored)
+            primary_key = layout.primary_key_of(row_key)
+            for index in layout.indexes:
+                self._going.add(index.entry_key(values, primary_key)[0])
+
+    def rewrite(
+        self,
+        row_key: bytes,
+        old: Sequence[Value],
+        new: Sequence[Value],
+        touched: Sequence[IndexLayout],
+    ) -> None:
+        """A row that keeps its key. `touched` are the indexes with a changed column."""
+        primary_key = self._layout.primary_key_of(row_key)
+        self._coming[row_key] = self._layout.row_codec.encode(new)
+        for index in touched:
+            old_entry = index.entry_key(old, primary_key)[0]
+            if old_entry != index.entry_key(new, primary_key)[0]:
+                self._going.add(old_entry)
+                self._add_entry(index, primary_key, new)
+
+    def write(self, transaction: Transaction) -> None:
+        """Check and write everything. Raises UniqueViolation before the first write."""
+        going, coming, claims = self._going, self._coming, self._claims
+        if going:
+            claims = {key: claim for key, claim in claims.items() if key not in going}
+        if claims:
+            check_claims(self._layout.table, transaction, claims)
+        for key in going:
+            if key not in coming:
+                transaction.delete(key)
+        for key, value in coming.items():
+            transaction.put(key, value)
+
+    def _add_entry(self, index: IndexLayout, primary_key: bytes, values: Sequence[Value]) -> None:
+        key, is_claim = index.entry_key(values, primary_key)
+        if is_claim:
+            self._claim(key, index.rule, values)
+        self._coming[key] = primary_key
+
+    def _claim(self, key: bytes, rule: KeyRule, values: Sequence[Value]) -> None:
+        claim = (rule, values)
+        if self._claims.setdefault(key, claim) is not claim:
+            raise unique_violation(self._layout.table, claim)

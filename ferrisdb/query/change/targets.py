@@ -1,0 +1,47 @@
+"""Names of tables and columns in statements that change rows, looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ferrisdb.errors import DuplicateColumn, UndefinedColumn, UndefinedTable
+from ferrisdb.query import ast
+from ferrisdb.query.catalog import CatalogView
+from ferrisdb.query.schema import Table
+from ferrisdb.query.values.suggest import did_you_mean
+
+
+def find_table(catalog: CatalogView, name: str, position: int) -> Table:
+    """Raises UndefinedTable."""
+    table = catalog.table(name)
+    if table is None:
+        raise UndefinedTable(
+            f'relation "{name}" does not exist',
+            position=position,
+            hint=did_you_mean(name, [known.name for known in catalog.tables()]),
+        )
+    return table
+
+
+def find_columns(table: Table, names: Sequence[ast.Name]) -> list[int]:
+    """Positions of the named columns, each at most once. Raises UndefinedColumn, DuplicateColumn."""
+    found: list[int] = []
+    for name in names:
+        position = find_column(table, name)
+        if position in found:
+            raise DuplicateColumn(
+                f'column "{name.text}" is named more than once', position=name.position
+            )
+        found.append(position)
+    return found
+
+
+def find_column(table: Table, name: ast.Name) -> int:
+    position = table.column_position(name.text)
+    if position is None:
+        raise UndefinedColumn(
+            f'column "{name.text}" of relation "{table.name}" does not exist',
+            position=name.position,
+            hint=did_you_mean(name.text, [column.name for column in table.columns]),
+        )
+    return position

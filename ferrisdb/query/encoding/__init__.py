@@ -1,0 +1,1 @@
+"""How rows and keys are written as bytes."""

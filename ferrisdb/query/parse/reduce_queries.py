@@ -1,0 +1,256 @@
+"""Queries and changes of rows: SELECT, VALUES, INSERT, UPDATE, DELETE and their parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ferrisdb.query import ast
+from ferrisdb.query.parse.lexer import Token
+from ferrisdb.query.parse.rules import rule
+
+# --- queries ----------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Limits:
+    limit: ast.Expression | None
+    offset: ast.Expression | None
+
+
+@rule("query")
+def query(body: ast.QueryBody, order_by: list[ast.OrderItem], limits: Limits) -> ast.Query:
+    return ast.Query(body, tuple(order_by), limits.limit, limits.offset, body.position)
+
+
+@rule("values")
+def values(word: Token, rows: list[tuple[ast.Expression, ...]]) -> ast.Values:
+    return ast.Values(tuple(rows), word[2])
+
+
+@rule("row")
+def row(_open: Token, items: list[ast.Expression], _close: Token) -> tuple[ast.Expression, ...]:
+    return tuple(items)
+
+
+@rule("select")
+def select(  # noqa: PLR0917 - a clause each
+    word: Token,
+    is_distinct: bool,
+    items: list[ast.SelectItem | ast.Star],
+    from_items: list[ast.FromItem],
+    where: ast.Expression | None,
+    group_by: list[ast.Expression],
+    having: ast.Expression | None,
+) -> ast.Select:
+    return ast.Select(tuple(items), is_distinct, tuple(from_items), where, tuple(group_by), having, word[2])
+
+
+@rule("star")
+def star(token: Token) -> ast.Star:
+    return ast.Star(None, token[2])
+
+
+@rule("table_star")
+def table_star(table: Token, _dot: Token, _star: Token) -> ast.Star:
+    return ast.Star(table[1], table[2])
+
+
+@rule("select_item")
+def select_item(expression: ast.Expression, alias: Token | None) -> ast.SelectItem:
+    return ast.SelectItem(expression, alias and alias[1])
+
+
+# --- FROM -------------------------------------------------------------------------------
+
+
+@rule("table_reference")
+def table_reference(name: Token, alias: Token | None) -> ast.TableRef:
+    return ast.TableRef(name[1], alias and alias[1], name[2])
+
+
+@rule("derived_table")
+def derived_table(
+    opening: Token, inner: ast.Query, _close: Token, alias: Token, columns: list[ast.Name]
+) -> ast.DerivedTable:
+    return ast.DerivedTable(inner, alias[1], tuple(name.text for name in columns), opening[2])
+
+
+@dataclass(slots=True)
+class JoinWords:
+    kind: ast.JoinKind
+    position: int
+
+
+@rule("inner_join")
+def inner_join(join: Token) -> JoinWords:
+    return JoinWords(ast.JoinKind.INNER, join[2])
+
+
+@rule("inner_join_words")
+def inner_join_words(inner: Token, _join: Token) -> JoinWords:
+    return JoinWords(ast.JoinKind.INNER, inner[2])
+
+
+@rule("left_join_words")
+def left_join_words(left: Token, *_words: Token) -> JoinWords:
+    return JoinWords(ast.JoinKind.LEFT, left[2])
+
+
+@rule("cross_join")
+def cross_join(left: ast.FromItem, cross: Token, _join: Token, right: ast.FromItem) -> ast.Join:
+    return ast.Join(ast.JoinKind.CROSS, left, right, None, (), cross[2])
+
+
+@rule("join_on")
+def join_on(
+    left: ast.FromItem, words: JoinWords, right: ast.FromItem, _on: Token, condition: ast.Expression
+) -> ast.Join:
+    return ast.Join(words.kind, left, right, condition, (), words.position)
+
+
+@rule("join_using")
+def join_using(
+    left: ast.FromItem,
+    words: JoinWords,
+    right: ast.FromItem,
+    _using: Token,
+    _open: Token,
+    columns: list[ast.Name],
+    _close: Token,
+) -> ast.Join:
+    using = tuple(name.text for name in columns)
+    return ast.Join(words.kind, left, right, None, using, words.position)
+
+
+# --- ORDER BY, LIMIT --------------------------------------------------------------------
+
+
+@rule("order_item")
+def order_item(expression: ast.Expression, is_descending: bool, nulls_first: bool | None) -> ast.OrderItem:
+    return ast.OrderItem(expression, is_descending, nulls_first)
+
+
+@rule("nulls_first")
+def nulls_first(_nulls: Token, _first: Token) -> bool:
+    return True
+
+
+@rule("nulls_last")
+def nulls_last(_nulls: Token, _last: Token) -> bool:
+    return False
+
+
+@rule("no_limits")
+def no_limits(_sql: str, _next: Token) -> Limits:
+    return Limits(None, None)
+
+
+@rule("limit")
+def limit(_limit: Token, count: ast.Expression | None) -> Limits:
+    return Limits(count, None)
+
+
+@rule("limit_offset")
+def limit_offset(_limit: Token, count: ast.Expression | None, offset: ast.Expression) -> Limits:
+    return Limits(count, offset)
+
+
+@rule("limit_comma")
+def limit_comma(_limit: Token, offset: ast.Expression, _comma: Token, count: ast.Expression) -> Limits:
+    """SQLite's and MySQL's spelling, in which the offset comes first."""
+    return Limits(count, offset)
+
+
+@rule("only_offset")
+def only_offset(offset: ast.Expression) -> Limits:
+    return Limits(None, offset)
+
+
+@rule("offset_limit")
+def offset_limit(offset: ast.Expression, _limit: Token, count: ast.Expression | None) -> Limits:
+    return Limits(count, offset)
+
+
+@rule("offset_fetch")
+def offset_fetch(offset: ast.Expression, count: ast.Expression) -> Limits:
+    return Limits(count, offset)
+
+
+@rule("only_fetch")
+def only_fetch(count: ast.Expression) -> Limits:
+    return Limits(count, None)
+
+
+@rule("offset_rows")
+def offset_rows(_offset: Token, count: ast.Expression, _rows: Token) -> ast.Expression:
+    return count
+
+
+@rule("fetch")
+def fetch(_fetch: Token, _first: Token, count: ast.Expression, _rows: Token, _only: Token) -> ast.Expression:
+    return count
+
+
+@rule("one")
+def one(_sql: str, following: Token) -> ast.Literal:
+    return ast.Literal(1, following[2])
+
+
+# --- changes ----------------------------------------------------------------------------
+
+
+@rule("table_name")
+def table_name(name: Token) -> ast.TableRef:
+    return ast.TableRef(name[1], None, name[2])
+
+
+@rule("table_as")
+def table_as(name: Token, _as: Token, alias: Token) -> ast.TableRef:
+    return ast.TableRef(name[1], alias[1], name[2])
+
+
+@rule("insert")
+def insert(
+    word: Token,
+    _into: Token,
+    table: ast.TableRef,
+    columns: list[ast.Name],
+    source: ast.InsertRows | ast.Query | None,
+) -> ast.Insert:
+    return ast.Insert(table, tuple(columns), source, word[2])
+
+
+@rule("default_values")
+def default_values(_default: Token, _values: Token) -> None:
+    return None
+
+
+@rule("insert_rows")
+def insert_rows(_values: Token, rows: list[tuple[ast.Expression | ast.Default, ...]]) -> ast.InsertRows:
+    return ast.InsertRows(tuple(rows))
+
+
+@rule("default")
+def default(word: Token) -> ast.Default:
+    return ast.Default(word[2])
+
+
+@rule("update")
+def update(
+    word: Token,
+    table: ast.TableRef,
+    _set: Token,
+    assignments: list[ast.Assignment],
+    where: ast.Expression | None,
+) -> ast.Update:
+    return ast.Update(table, tuple(assignments), where, word[2])
+
+
+@rule("assignment")
+def assignment(column: Token, _equal: Token, value: ast.Expression | ast.Default) -> ast.Assignment:
+    return ast.Assignment(ast.Name(column[1], column[2]), value)
+
+
+@rule("delete")
+def delete(word: Token, _from: Token, table: ast.TableRef, where: ast.Expression | None) -> ast.Delete:
+    return ast.Delete(table, where, word[2])

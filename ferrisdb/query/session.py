@@ -1,0 +1,352 @@
+"""A session: statements one after the other, and the transaction they run in.
+
+    execute(sql, parameters)
+        parse        text -> syntax tree                     cached by text
+        control      BEGIN, COMMIT, SAVEPOINT ...            done here
+        otherwise    the open transaction, or one of its own
+                     prepare and run                         statement_runner
+
+Without BEGIN each statement is a transaction of its own. One that changes something commits
+before `execute` returns. A query's ends when its rows are taken or its result is closed.
+
+Inside a transaction an error makes it FAILED (see `transaction_state`).
+
+A session is used by one thread at a time; a second one is turned away (see `guard`).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from ferrisdb.errors import (
+    ActiveTransaction,
+    InFailedTransaction,
+    InterfaceError,
+    NoActiveTransaction,
+    ReadOnlyTransaction,
+    broken,
+)
+from ferrisdb.query import ast
+from ferrisdb.query.define import SchemaStatement, schema_word
+from ferrisdb.query.guard import Guard
+from ferrisdb.query.parameters import Parameters
+from ferrisdb.query.prepared import EXPLAIN_COLUMNS, PreparedExplain, PreparedQuery
+from ferrisdb.query.result import Result, ResultColumn, RowSource
+from ferrisdb.query.schema import Table
+from ferrisdb.query.shared_state import ParsedStatement, SharedState
+from ferrisdb.query.statement_runner import ParameterRow, StatementRunner, check_parameters, is_change
+from ferrisdb.query.transaction_state import SessionStatus, TransactionState
+from ferrisdb.txn.api import IsolationLevel, Store, Transaction
+
+__all__ = ["Result", "ResultColumn", "Session", "SessionStatus", "SharedState"]
+
+T = TypeVar("T")
+
+
+class Session:
+    """One conversation with a store. `shared` is the same for all sessions of a database."""
+
+    def __init__(
+        self,
+        store: Store,
+        shared: SharedState,
+        *,
+        default_isolation: IsolationLevel = IsolationLevel.SNAPSHOT,
+    ) -> None:
+        self._store = store
+        self._shared = shared
+        self._default_isolation = default_isolation
+        self._guard = Guard("session")
+        self._state: TransactionState | None = None
+        self._streaming: weakref.WeakSet[Result] = weakref.WeakSet()
+        self._is_closed = False
+
+    # --- what a program asks ------------------------------------------------------------
+
+    @property
+    def status(self) -> SessionStatus:
+        """IDLE outside of a transaction; FAILED after an error in one."""
+        state = self._state
+        return SessionStatus.IDLE if state is None else state.status
+
+    @property
+    def transaction(self) -> Transaction | None:
+        """The transaction that is open; already over when FAILED without a savepoint."""
+        state = self._state
+        return None if state is None else state.transaction
+
+    def execute(self, sql: str, parameters: ParameterRow | None = None) -> Result:
+        """Run one statement.
+
+        Raises any Error. In an open transaction the error makes it FAILED: only ROLLBACK,
+        COMMIT (which then rolls back) and ROLLBACK TO a savepoint go on from there.
+        """
+        given = Parameters.of(parameters)
+        with self._guard:
+            self._check_usable()
+            try:
+                return self._execute(self._shared.parse(sql), given)
+            except BaseException:
+                self._fail()
+                raise
+
+    def execute_many(self, sql: str, rows: Iterable[ParameterRow]) -> int:
+        """Run an INSERT, UPDATE or DELETE with each of the parameters: all of them, or none.
+
+        The number of rows that were changed. `rows` is taken as it is needed, and must not
+        use this session meanwhile.
+        """
+        with self._guard:
+            self._check_usable()
+            try:
+                return self._execute_many(self._shared.parse(sql), rows)
+            except BaseException:
+                self._fail()
+                raise
+
+    def begin(self, isolation: IsolationLevel | None = None, *, read_only: bool = False) -> None:
+        """Open a transaction. Raises ActiveTransaction, NotSupportedError."""
+        with self._guard:
+            self._check_usable()
+            self._begin(isolation, read_only)
+
+    def commit(self) -> None:
+        """Commit the open transaction, which is then over, whatever happens.
+
+        Raises NoActiveTransaction; InFailedTransaction when it had failed: it is rolled back.
+        """
+        with self._guard:
+            self._check_usable()
+            if not self._commit():
+                raise InFailedTransaction(
+                    "a transaction in which a statement failed can't be committed; it was rolled back",
+                    hint="run it again, or go back to a savepoint after an error",
+                )
+
+    def rollback(self) -> None:
+        """Undo the open transaction. Raises NoActiveTransaction."""
+        with self._guard:
+            self._check_usable()
+            self._rollback()
+
+    def tables(self) -> tuple[Table, ...]:
+        """The tables that the session sees now, by name."""
+        with self._guard:
+            self._check_usable()
+            if self._state is not None and not self._state.is_failed:
+                return tuple(self._shared.catalog.view(self._state.transaction).tables())
+            transaction = self._begin_alone(read_only=True)
+            try:
+                return tuple(self._shared.catalog.view(transaction).tables())
+            finally:
+                transaction.rollback()
+
+    def close(self) -> None:
+        """Roll back what is open. Rows of results that were not made are gone."""
+        with self._guard:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            if self._state is not None:
+                self._rollback()
+            for result in list(self._streaming):
+                result.revoke(InterfaceError("the session of this result is closed"))
+
+    # --- one statement ------------------------------------------------------------------
+
+    def _execute(self, parsed: ParsedStatement, given: Parameters) -> Result:
+        syntax = parsed.syntax
+        self._check_not_failed(syntax)
+        if isinstance(syntax, (ast.Query, ast.Explain)):
+            return self._query(parsed, given)
+        if is_change(syntax):
+            word = type(syntax).__name__.upper()
+            count = self._writing(word, lambda runner: runner.change(parsed, given))
+            return Result(word, row_count=count)
+        check_parameters(parsed, given)
+        if isinstance(syntax, SchemaStatement):
+            return Result(self._define(syntax))
+        return Result(self._control(syntax))
+
+    def _execute_many(self, parsed: ParsedStatement, rows: Iterable[ParameterRow]) -> int:
+        syntax = parsed.syntax
+        self._check_not_failed(syntax)
+        if not is_change(syntax):
+            raise InterfaceError(
+                "execute_many runs INSERT, UPDATE or DELETE", hint="run other statements with execute"
+            )
+        word = type(syntax).__name__.upper()
+        return self._writing(word, lambda runner: runner.change_many(parsed, rows))
+
+    def _query(self, parsed: ParsedStatement, given: Parameters) -> Result:
+        state = self._state
+        if state is None:
+            return self._query_alone(parsed, given)
+        runner = StatementRunner(self._shared, state.transaction, state.now)
+
+        def end(error: BaseException | None) -> None:
+            if error is not None:
+                state.fail()
+
+        result = _result(runner, parsed, given, self._guard, end, _nothing)
+        state.watch(result)
+        return result
+
+    def _query_alone(self, parsed: ParsedStatement, given: Parameters) -> Result:
+        transaction = self._begin_alone(read_only=True)
+        shared = self._shared
+        runner = StatementRunner(shared, transaction, shared.clock())
+
+        def end(error: BaseException | None) -> None:
+            if error is None:
+                transaction.commit()
+            else:
+                transaction.rollback()
+
+        try:
+            result = _result(
+                runner, parsed, given, Guard("result"), end, lambda: shared.abandon(transaction)
+            )
+        except BaseException:
+            transaction.rollback()
+            raise
+        if transaction.is_open:
+            self._streaming.add(result)
+        return result
+
+    def _define(self, syntax: SchemaStatement) -> str:
+        return self._writing(schema_word(syntax), lambda runner: runner.define(syntax))
+
+    def _writing(self, word: str, work: Callable[[StatementRunner], T]) -> T:
+        """Do `work` in the open transaction, or in one of its own."""
+        state = self._state
+        if state is not None:
+            _check_writable(state.transaction, word)
+            state.settle_results()
+            return work(StatementRunner(self._shared, state.transaction, state.now))
+        transaction = self._begin_alone(read_only=False)
+        try:
+            done = work(StatementRunner(self._shared, transaction, self._shared.clock()))
+            transaction.commit()
+        except BaseException:
+            transaction.rollback()
+            raise
+        return done
+
+    # --- transactions -------------------------------------------------------------------
+
+    def _control(self, syntax: ast.Statement) -> str:
+        """BEGIN and its kin; the tag."""
+        match syntax:
+            case ast.Begin():
+                self._begin(syntax.isolation, syntax.is_read_only)
+                return "BEGIN"
+            case ast.Commit():
+                return "COMMIT" if self._commit() else "ROLLBACK"
+            case ast.Rollback():
+                self._rollback()
+                return "ROLLBACK"
+            case ast.CreateSavepoint():
+                self._open_state("SAVEPOINT").add_savepoint(syntax.name)
+                return "SAVEPOINT"
+            case ast.RollbackToSavepoint():
+                self._open_state("ROLLBACK TO SAVEPOINT").rollback_to(syntax.name)
+                return "ROLLBACK"
+            case ast.ReleaseSavepoint():
+                self._open_state("RELEASE SAVEPOINT").release(syntax.name)
+                return "RELEASE"
+            case _:
+                broken(f"a session knows every statement, but not {type(syntax).__name__}")
+
+    def _begin(self, isolation: IsolationLevel | None, read_only: bool) -> None:
+        if self._state is not None:
+            raise ActiveTransaction(
+                "there is already a transaction in progress",
+                hint="COMMIT or ROLLBACK it first; a part of it is a SAVEPOINT",
+            )
+        self._shared.end_abandoned()
+        transaction = self._store.begin(isolation or self._default_isolation, read_only=read_only)
+        self._state = TransactionState(transaction, self._shared.clock())
+
+    def _begin_alone(self, *, read_only: bool) -> Transaction:
+        self._shared.end_abandoned()
+        return self._store.begin(self._default_isolation, read_only=read_only)
+
+    def _commit(self) -> bool:
+        """False when the transaction had failed and was rolled back instead."""
+        state = self._open_state("COMMIT")
+        if state.is_failed:
+            self._rollback()
+            return False
+        state.settle_results()
+        self._state = None
+        try:
+            state.transaction.commit()
+        except BaseException:
+            state.transaction.rollback()
+            raise
+        return True
+
+    def _rollback(self) -> None:
+        state = self._open_state("ROLLBACK")
+        self._state = None
+        state.revoke_results(InterfaceError("the transaction of this result was rolled back"))
+        state.transaction.rollback()
+
+    def _open_state(self, word: str) -> TransactionState:
+        if self._state is None:
+            raise NoActiveTransaction(
+                f"{word} outside of a transaction", hint="BEGIN opens one"
+            )
+        return self._state
+
+    # --- checks -------------------------------------------------------------------------
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise InterfaceError("the session is closed")
+
+    def _check_not_failed(self, syntax: ast.Statement) -> None:
+        state = self._state
+        if state is None or not state.is_failed:
+            return
+        if not isinstance(syntax, (ast.Commit, ast.Rollback, ast.RollbackToSavepoint)):
+            raise InFailedTransaction(
+                "the transaction has failed: commands are ignored until it ends",
+                hint="ROLLBACK, or ROLLBACK TO a savepoint",
+            )
+
+    def _fail(self) -> None:
+        if self._state is not None:
+            self._state.fail()
+
+
+def _result(
+    runner: StatementRunner,
+    parsed: ParsedStatement,
+    given: Parameters,
+    guard: Guard,
+    end: Callable[[BaseException | None], None],
+    abandon: Callable[[], None],
+) -> Result:
+    """The result of a query or an EXPLAIN, with its first rows made."""
+    prepared = runner.prepare(parsed, given)
+    if isinstance(prepared, PreparedExplain):
+        end(None)
+        return Result("EXPLAIN", EXPLAIN_COLUMNS, ready=[(line,) for line in prepared.lines])
+    if not isinstance(prepared, PreparedQuery):
+        broken("a query is prepared as one")
+    result = Result("SELECT", prepared.columns, source=RowSource(runner.query(prepared, given), guard, end, abandon))
+    result.make_first_rows()
+    return result
+
+
+def _nothing() -> None:
+    """A result of an open transaction leaves nothing behind: the transaction goes on."""
+
+
+def _check_writable(transaction: Transaction, word: str) -> None:
+    if transaction.is_read_only:
+        raise ReadOnlyTransaction(f"cannot execute {word} in a read-only transaction")

@@ -1,0 +1,334 @@
+"""The engine: ordered, versioned bytes that survive.
+
+    commit --> group commit --> log, fsync --> memtable --> visible
+                                                  | full
+                                                  v
+    read  <--- memtables, tables  <------------ flush --> SSTable, manifest
+
+Every commit has a timestamp, one after the other. A reader chooses one, usually
+`visible_timestamp`, and sees exactly the commits up to it, for as long as it likes. Readers
+take no lock and never wait. The engine knows nothing of conflicts: who may commit what is
+the business of the transactions above.
+
+The parts: `group_commit` (who writes the log, and when), `wal`, `memtable`, `sources` (where
+reads look), `flush`, `manifest`, `recovery`. This module puts them together and holds the
+life cycle: open, refuse after a failure, refuse in a forked child, close.
+
+Limits: tables are not compacted, so a read that finds nothing asks every table.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError, TransactionTooLarge
+from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.env import Env, FileLock
+from ferrisdb.storage.flush import Flusher
+from ferrisdb.storage.group_commit import GroupCommit
+from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
+from ferrisdb.storage.merge import merge_chunks
+from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
+from ferrisdb.storage.sources import Source
+from ferrisdb.storage.statistics import EngineStatistics
+from ferrisdb.storage.version import Missing
+from ferrisdb.storage.wal import LogWriter, encode_writes
+
+_KEY_TYPES = {bytes}
+_VALUE_TYPES = {bytes, type(None)}
+
+
+class Engine:
+    """One open folder. Thread-safe."""
+
+    @classmethod
+    def open(cls, env: Env, folder: str, options: StorageOptions | None = None) -> Engine:
+        """Open the database in `folder`, or make one when the folder is absent or empty.
+
+        Raises NotADatabase when something else stands there, and touches nothing;
+        DatabaseLocked with the process id; FormatVersionError; CorruptionError with file and
+        offset; StorageError.
+        """
+        options = options or StorageOptions()
+        lock = lock_folder(env, folder)
+        try:
+            cache = BlockCache(options.cache_bytes)
+            recovered = open_folder(env, folder, options, cache)
+            return cls(env, folder, options, lock=lock, cache=cache, recovered=recovered)
+        except BaseException:
+            lock.release()
+            raise
+
+    def __init__(
+        self,
+        env: Env,
+        folder: str,
+        options: StorageOptions,
+        *,
+        lock: FileLock,
+        cache: BlockCache,
+        recovered: Recovered,
+    ) -> None:
+        """Use `open`."""
+        self._env = env
+        self._folder = folder
+        self._options = options
+        self._lock = lock
+        self._cache = cache
+        self._manifest = recovered.manifest
+        self._numbers = recovered.numbers
+        self._log = recovered.log
+        self._sources = recovered.sources
+        self._visible_timestamp = recovered.last_timestamp
+        self._commits = GroupCommit(self, recovered.last_timestamp)
+        self._close_lock = threading.Lock()
+        self._unusable: Callable[[], Error] | None = None
+        self._flusher = Flusher(
+            env,
+            folder,
+            options,
+            manifest=self._manifest,
+            numbers=self._numbers,
+            sources=self._sources,
+            cache=cache,
+        )
+        self._flusher.start(self._log.number, self._commits.refuse_after)
+        _live_engines.add(self)
+
+    # --- reading
+
+    @property
+    def visible_timestamp(self) -> int:
+        """The last commit that everybody may see. 0 in an empty database."""
+        if self._unusable is not None:
+            raise self._unusable()
+        return self._visible_timestamp
+
+    def read(self, key: bytes, timestamp: int) -> bytes | None:
+        """The value of `key` as of `timestamp`; None when there is none."""
+        if self._unusable is not None:
+            raise self._unusable()
+        return _read(self._sources.now.newest_first, key, timestamp)
+
+    def read_many(self, keys: Sequence[bytes], timestamp: int) -> list[bytes | None]:
+        """`read` of each."""
+        if self._unusable is not None:
+            raise self._unusable()
+        sources = self._sources.now.newest_first
+        return [_read(sources, key, timestamp) for key in keys]
+
+    def scan(
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+    ) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """Batches of (keys, values) with lo <= key < hi as of `timestamp`, in key order.
+
+        `hi` None is the end. The lists are only to be read. Where to look is settled when
+        this is called: a flush meanwhile changes nothing.
+        """
+        if self._unusable is not None:
+            raise self._unusable()
+        sources = self._sources.now.overlapping(lo, hi)
+        return merge_chunks(
+            [source.chunks(lo, hi, timestamp, reverse=reverse) for source in sources], reverse=reverse
+        )
+
+    def newest_timestamp(self, key: bytes, after: int) -> int:
+        """The newest commit of `key` when that is after `after`, deletes included; else 0.
+
+        It may be one that is not visible yet, but is about to be.
+        """
+        if self._unusable is not None:
+            raise self._unusable()
+        sources = self._sources.now
+        newest = 0
+        for memtable in sources.memtables:
+            newest = memtable.newest_timestamp(key)
+            if newest:
+                return newest if newest > after else 0
+        for table in sources.tables:
+            if table.properties.largest_timestamp > after:
+                newest = max(newest, table.newest_timestamp(key))
+        return newest if newest > after else 0
+
+    # --- writing
+
+    def commit(self, writes: Mapping[bytes, bytes | None], durability: Durability | None = None) -> int:
+        """Commit values (None deletes) and return the commit's timestamp.
+
+        When this returns the commit is durable as asked and visible, and so is every commit
+        with a smaller timestamp. Without writes there is nothing to commit: the visible
+        timestamp comes back.
+
+        Raises LogWriteFailed when the disk failed and the outcome is unknown; StorageError
+        when the store refuses writes; TransactionTooLarge; InvalidParameterValue.
+        """
+        if self._unusable is not None:
+            raise self._unusable()
+        if not writes:
+            return self._visible_timestamp
+        # Anything else would get into the log, and the log would not open again.
+        if not (
+            _KEY_TYPES.issuperset(map(type, writes)) and _VALUE_TYPES.issuperset(map(type, writes.values()))
+        ):
+            raise InterfaceError("keys must be bytes, and values bytes or None")
+        payload = encode_writes(writes)
+        if len(payload) > MAX_KEY_BYTES:
+            _check_sizes(writes, len(payload))
+        is_durable = (durability or self._options.durability) is Durability.FULL
+        return self._commits.commit(writes, payload, is_durable=is_durable)
+
+    def flush(self) -> None:
+        """Put all that is committed into tables; return when that is durable."""
+        if self._unusable is not None:
+            raise self._unusable()
+        self._commits.run_alone(self._seal_unless_empty)
+        self._flusher.wait_until_flushed()
+
+    def prepare_group(self) -> LogWriter:
+        """For the group's leader: the log to write to."""
+        if self._sources.now.active.approximate_bytes > self._options.memtable_bytes:
+            self._rotate()
+        return self._log
+
+    def publish_group(self, first_timestamp: int, group: Sequence[Mapping[bytes, bytes | None]]) -> None:
+        """For the group's leader: make synced commits visible."""
+        memtable = self._sources.now.active
+        for timestamp, writes in enumerate(group, first_timestamp):
+            memtable.add(timestamp, writes)
+        self._visible_timestamp = first_timestamp + len(group) - 1
+
+    def _seal_unless_empty(self) -> None:
+        if self._sources.now.active.version_count == 0:
+            return
+        try:
+            self._rotate()
+        except BaseException as error:
+            self._commits.refuse_after(error)
+            raise
+
+    def _rotate(self) -> None:
+        """Begin a new segment and memtable. Called while nobody commits."""
+        self._flusher.wait_for_room()
+        # Recovery takes a tear in a segment that is not the last for damage. This also bounds
+        # what a power cut can take at durability OFF.
+        if not self._log.is_synced:
+            self._log.sync()
+        full, self._log = self._log, LogWriter.create(self._env, self._folder, self._numbers.take())
+        self._flusher.seal_active(self._log.number)
+        full.close()
+
+    # --- life cycle
+
+    def statistics(self) -> EngineStatistics:
+        """Counters since opening, and what is alive now."""
+        if self._unusable is not None:
+            raise self._unusable()
+        sources = self._sources.now
+        return EngineStatistics(
+            commits=self._commits.commit_count,
+            groups=self._commits.group_count,
+            fsyncs=self._commits.sync_count,
+            log_bytes=self._commits.written_bytes,
+            last_timestamp=self._visible_timestamp,
+            flushes=self._flusher.flush_count,
+            flushed_bytes=self._flusher.flushed_bytes,
+            stalls=self._flusher.stall_count,
+            stalled_s=self._flusher.stalled_s,
+            memtable_bytes=sources.active.approximate_bytes,
+            flushing_memtables=len(sources.flushing),
+            live_tables=len(sources.tables),
+            table_bytes=sum(table.properties.file_bytes for table in sources.tables),
+            cache_hits=self._cache.hits,
+            cache_misses=self._cache.misses,
+            cache_bytes=self._cache.size_bytes,
+        )
+
+    def close(self) -> None:
+        """Sync the log, stop the threads, release the folder. Fine when already closed.
+
+        What is open in other threads fails with InterfaceError. An error of the last sync is
+        raised when all else is released.
+        """
+        with self._close_lock:
+            if self._unusable is not None:
+                return
+            with ExitStack() as releases:
+                releases.callback(self._release)
+                if self._commits.refusal is None:
+                    self._commits.run_alone(self._finish_log)
+
+    def _finish_log(self) -> None:
+        self._commits.refuse(_closed)
+        if not self._log.is_synced:
+            self._log.sync()
+        if not self._log.has_mark:
+            self._log.append_mark(self._visible_timestamp)
+
+    def _release(self) -> None:
+        self._commits.refuse(_closed)
+        self._unusable = _closed
+        with ExitStack() as releases:
+            releases.callback(self._lock.release)
+            self._flusher.stop()
+            self._manifest.close()
+            self._log.close()
+            for table in self._sources.now.tables:
+                table.close()
+
+    def _disown(self) -> None:
+        """In a forked child: two processes appending to one log would destroy it."""
+        self._unusable = _forked
+
+
+def _read(sources: tuple[Source, ...], key: bytes, timestamp: int) -> bytes | None:
+    for source in sources:
+        found = source.read(key, timestamp)
+        if found is not Missing.MISSING:
+            return found
+    return None
+
+
+def _check_sizes(writes: Mapping[bytes, bytes | None], payload_bytes: int) -> None:
+    if payload_bytes > MAX_COMMIT_BYTES:
+        raise TransactionTooLarge(
+            f"a commit of {payload_bytes} bytes; at most {MAX_COMMIT_BYTES} are possible",
+            hint="commit the work in several transactions",
+        )
+    longest_key_bytes = max(map(len, writes))
+    if longest_key_bytes > MAX_KEY_BYTES:
+        raise InvalidParameterValue(
+            f"a key of {longest_key_bytes} bytes; at most {MAX_KEY_BYTES} are possible"
+        )
+    longest_value_bytes = max(len(value) for value in writes.values() if value is not None)
+    if longest_value_bytes > MAX_VALUE_BYTES:
+        raise InvalidParameterValue(
+            f"a value of {longest_value_bytes} bytes; at most {MAX_VALUE_BYTES} are possible"
+        )
+
+
+def _closed() -> Error:
+    return InterfaceError("the database is closed")
+
+
+def _forked() -> Error:
+    return StorageError(
+        "this database was opened before the process forked, and belongs to the parent process",
+        hint="open the database in the process that uses it",
+    )
+
+
+_live_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _disown_all_in_child() -> None:
+    for engine in list(_live_engines):
+        engine._disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all_in_child)

@@ -1,0 +1,180 @@
+"""Flushing: a full memtable becomes a table of level 0, and its log segment may go.
+
+    1  write the table, sync it          a crash here leaves an orphan file, which open removes
+    2  sync the folder                   now the table's name is safe, too
+    3  manifest edit, synced             THE step: before it the log counts, after it the table
+    4  readers get the table instead of the memtable
+    5  remove the log segment            a crash before this leaves a segment that open removes
+
+The order is the whole of it. With 3 before 2, a power cut could leave a manifest that names
+a file that is not there; with 5 before 3, the commits would be nowhere.
+
+One daemon thread flushes, the oldest memtable first, while commits go on into a new one.
+When too many wait, writers wait for it (a stall). When a flush fails the store refuses
+writes, and nothing is lost: the memtable stays readable and its segment stays on the disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ferrisdb.errors import Error, StorageError
+from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.env import Env, join
+from ferrisdb.storage.file_names import FileNumbers, log_name, table_name
+from ferrisdb.storage.manifest import Manifest, ManifestEdit, TableEntry
+from ferrisdb.storage.options import StorageOptions
+from ferrisdb.storage.sources import LiveSources, SealedMemtable
+from ferrisdb.storage.sstable_reader import SSTableReader
+from ferrisdb.storage.sstable_writer import write_sstable
+
+
+class Flusher:
+    """The thread that flushes, and the places where others wait for it."""
+
+    def __init__(
+        self,
+        env: Env,
+        folder: str,
+        options: StorageOptions,
+        *,
+        manifest: Manifest,
+        numbers: FileNumbers,
+        sources: LiveSources,
+        cache: BlockCache,
+    ) -> None:
+        self.flush_count = 0
+        self.flushed_bytes = 0
+        self.stall_count = 0
+        self.stalled_s = 0.0
+        self._env = env
+        self._folder = folder
+        self._options = options
+        self._manifest = manifest
+        self._numbers = numbers
+        self._sources = sources
+        self._cache = cache
+        self._active_log_number = 0
+        self._is_stopping = False
+        self._failure: BaseException | None = None
+        self._report_failure: Callable[[BaseException], None] = lambda cause: None
+        self._thread = threading.Thread(target=self._run, name="ferrisdb-flush", daemon=True)
+
+    def start(self, active_log_number: int, report_failure: Callable[[BaseException], None]) -> None:
+        self._active_log_number = active_log_number
+        self._report_failure = report_failure
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the flush in progress finish; leave the others to the next open."""
+        with self._sources.changed:
+            self._is_stopping = True
+            self._sources.changed.notify_all()
+        self._thread.join()
+
+    def wait_for_room(self) -> None:
+        """Return when one more memtable may be sealed. Raises StorageError when none ever will."""
+        most = self._options.max_flushing_memtables
+        with self._sources.changed:
+            if len(self._sources.now.flushing) < most:
+                return
+            self.stall_count += 1
+            start_s = self._env.monotonic_s()
+            self._wait_until(lambda: len(self._sources.now.flushing) < most)
+            self.stalled_s += self._env.monotonic_s() - start_s
+
+    def seal_active(self, new_log_number: int) -> None:
+        """Queue the active memtable. From here on commits go to the new segment."""
+        with self._sources.changed:
+            old_log_number, self._active_log_number = self._active_log_number, new_log_number
+            self._sources.seal_active(old_log_number)
+
+    def wait_until_flushed(self) -> None:
+        """Return when all that is sealed now is in tables. Raises StorageError when it will not be."""
+        with self._sources.changed:
+            waiting = self._sources.now.flushing
+            if waiting:
+                newest = waiting[0].log_number
+                self._wait_until(lambda: self._oldest_waiting() > newest)
+
+    def _oldest_waiting(self) -> int:
+        """The oldest segment whose commits are not in a table. Called under the lock."""
+        flushing = self._sources.now.flushing
+        return flushing[-1].log_number if flushing else self._active_log_number
+
+    def _wait_until(self, is_done: Callable[[], bool]) -> None:
+        self._sources.changed.wait_for(lambda: is_done() or self._failure is not None or self._is_stopping)
+        if is_done():
+            return
+        if self._failure is not None:
+            raise _flush_failed(self._failure)
+        raise StorageError("the database was closed while a flush was waited for")
+
+    def _run(self) -> None:
+        while True:
+            with self._sources.changed:
+                self._sources.changed.wait_for(lambda: self._is_stopping or self._sources.now.flushing)
+                if self._is_stopping:
+                    return
+                oldest = self._sources.now.flushing[-1]
+            try:
+                self._flush(oldest)
+            except BaseException as error:
+                # Whatever it was, it must not end the thread in silence: writers would wait
+                # for ever. It is raised where people look, at the next write.
+                self._report_failure(_flush_failed(error))
+                with self._sources.changed:
+                    self._failure = error
+                    self._sources.changed.notify_all()
+                return
+
+    def _flush(self, sealed: SealedMemtable) -> None:
+        number = self._numbers.take()
+        path = join(self._folder, table_name(number))
+        write_sstable(self._env, path, sealed.memtable.entries(), block_bytes=self._options.block_bytes)
+        self._env.sync_directory(self._folder)
+        table = SSTableReader.open(self._env, path, number, self._cache)
+        entry = describe_table(table, number, level=0)
+        self._manifest.apply(
+            ManifestEdit(
+                added=(entry,),
+                oldest_log_number=self._next_log_number(),
+                last_timestamp=entry.largest_timestamp,
+            )
+        )
+        self._sources.replace_oldest_memtable(table)
+        self.flush_count += 1
+        self.flushed_bytes += entry.file_bytes
+        self._env.remove(join(self._folder, log_name(sealed.log_number)))
+
+    def _next_log_number(self) -> int:
+        """The segment after that of the oldest memtable."""
+        with self._sources.changed:
+            flushing = self._sources.now.flushing
+            return flushing[-2].log_number if len(flushing) > 1 else self._active_log_number
+
+
+def describe_table(table: SSTableReader, number: int, level: int) -> TableEntry:
+    """What the manifest says of a table."""
+    found = table.properties
+    return TableEntry(
+        number=number,
+        level=level,
+        file_bytes=found.file_bytes,
+        entry_count=found.entry_count,
+        smallest_key=found.smallest_key,
+        largest_key=found.largest_key,
+        smallest_timestamp=found.smallest_timestamp,
+        largest_timestamp=found.largest_timestamp,
+    )
+
+
+def _flush_failed(cause: BaseException) -> StorageError:
+    reason = cause.message if isinstance(cause, Error) else f"{type(cause).__name__}: {cause}"
+    failed = StorageError(
+        f"a memtable could not be flushed: {reason}",
+        hint="nothing is lost: the commits are in the log, and will be there when it is opened again",
+    )
+    failed.__cause__ = cause
+    return failed

@@ -1,0 +1,219 @@
+"""Opening a folder: is it ours, what is in it, and what did the last crash leave behind.
+
+    folder absent or empty        a new database: first log segment, manifest, CURRENT
+    CURRENT there                 1  manifest       which tables and log segments count
+                                  2  tables         opened, compared with the manifest
+                                  3  log segments   replayed, each into a memtable of its own
+                                  4  only now       torn ends are cut, orphans removed
+    anything else                 NotADatabase, and nothing is touched
+
+Steps 1 to 3 change nothing, so a folder that is refused is left as it was found. The last
+segment's memtable becomes the active one again, and commits go on in the same segment:
+opening and closing a database many times leaves no trail of small tables.
+
+A crash during recovery is no special case: step 4 repeats.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from ferrisdb.errors import CorruptionError, NotADatabase
+from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.env import Env, FileLock, join
+from ferrisdb.storage.file_header import HEADER_BYTES
+from ferrisdb.storage.file_names import (
+    CURRENT_NAME,
+    CURRENT_TEMPORARY_NAME,
+    LOCK_NAME,
+    FileKind,
+    FileNumbers,
+    log_name,
+    parse_name,
+    table_name,
+)
+from ferrisdb.storage.flush import describe_table
+from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
+from ferrisdb.storage.memtable import Memtable
+from ferrisdb.storage.options import RecoveryMode, StorageOptions
+from ferrisdb.storage.sources import LiveSources, SealedMemtable, Sources
+from ferrisdb.storage.sstable_reader import SSTableReader
+from ferrisdb.storage.wal import LogWriter, SegmentReader
+
+
+@dataclass
+class Recovered:
+    """Everything an engine starts from."""
+
+    manifest: Manifest
+    numbers: FileNumbers
+    log: LogWriter
+    sources: LiveSources
+    last_timestamp: int
+
+
+@dataclass(frozen=True)
+class _Segment:
+    number: int
+    memtable: Memtable
+    sound_bytes: int
+    has_mark: bool
+
+
+def lock_folder(env: Env, folder: str) -> FileLock:
+    """Take the folder for this process, creating it when absent.
+
+    Raises NotADatabase, with nothing touched, when something else stands there;
+    DatabaseLocked when another process has it.
+    """
+    if not env.exists(folder):
+        env.make_directory(folder)
+        env.sync_directory(posixpath.dirname(folder) or ".")
+    _is_database(env, folder)
+    return env.lock(join(folder, LOCK_NAME))
+
+
+def open_folder(env: Env, folder: str, options: StorageOptions, cache: BlockCache) -> Recovered:
+    """Create or recover the database in a folder that this process has locked."""
+    # Asked again under the lock: another process may have created the database meanwhile.
+    if _is_database(env, folder):
+        return _recover(env, folder, options, cache)
+    return _create(env, folder, options)
+
+
+def _is_database(env: Env, folder: str) -> bool:
+    """Whether there is one. False when one can be made here; NotADatabase otherwise."""
+    if not env.is_directory(folder):
+        raise NotADatabase(f"{folder} is a file, and a FerrisDB database is a folder")
+    names = env.list_directory(folder)
+    if CURRENT_NAME in names:
+        read_current(env, folder)
+        return True
+    for name in names:
+        if parse_name(name) is None and name not in (LOCK_NAME, CURRENT_TEMPORARY_NAME):
+            raise NotADatabase(
+                f"{folder} is not a FerrisDB database, and not empty: it has {name!r}",
+                hint="name a folder that is empty or not there yet",
+            )
+    for name in names:
+        # A crash while the database was created leaves at most a log without records.
+        if _is_table_or_log(name) and len(env.read_file(join(folder, name))) > HEADER_BYTES:
+            raise CorruptionError(
+                "the file that names the manifest is missing", file=join(folder, CURRENT_NAME), offset=0
+            )
+    return False
+
+
+def _is_table_or_log(name: str) -> bool:
+    parsed = parse_name(name)
+    return parsed is not None and parsed[0] in (FileKind.LOG, FileKind.TABLE)
+
+
+def _create(env: Env, folder: str, options: StorageOptions) -> Recovered:
+    numbers = FileNumbers(1)
+    # The log first: CURRENT makes the folder a database, and a database has a log.
+    log = LogWriter.create(env, folder, numbers.take())
+    state = ManifestState(oldest_log_number=log.number)
+    manifest = Manifest.create(env, folder, numbers, state, options.manifest_bytes)
+    _remove_orphans(env, folder, manifest)
+    return Recovered(manifest, numbers, log, LiveSources(Sources(Memtable(), (), ())), 0)
+
+
+def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) -> Recovered:
+    tolerate_tail = options.recovery_mode is RecoveryMode.TOLERATE_TAIL
+    manifest, is_whole = Manifest.load(env, folder, options.manifest_bytes, tolerate_tail=tolerate_tail)
+    tables: list[SSTableReader] = []
+    try:
+        for entry in manifest.state.tables:
+            tables.append(_open_table(env, folder, entry, cache))
+        segments, last_timestamp = _replay_segments(env, folder, manifest.state, tolerate_tail)
+        last = segments[-1]
+        log = _continue_log(env, folder, last)
+        numbers = FileNumbers(_highest_number(env, folder) + 1)
+        manifest.open_for_edits(numbers, is_whole=is_whole)
+        _remove_orphans(env, folder, manifest)
+    except BaseException:
+        for table in tables:
+            table.close()
+        raise
+    sealed = tuple(
+        SealedMemtable(segment.memtable, segment.number)
+        for segment in reversed(segments[:-1])
+        if segment.memtable.version_count
+    )
+    sources = LiveSources(Sources(last.memtable, sealed, tuple(tables)))
+    return Recovered(manifest, numbers, log, sources, last_timestamp)
+
+
+def _open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> SSTableReader:
+    path = join(folder, table_name(entry.number))
+    try:
+        table = SSTableReader.open(env, path, entry.number, cache)
+    except FileNotFoundError as error:
+        raise CorruptionError("a table is missing", file=path, offset=0) from error
+    if describe_table(table, entry.number, entry.level) != entry:
+        table.close()
+        raise CorruptionError("the table is not the one that the manifest names", file=path, offset=0)
+    return table
+
+
+def _replay_segments(
+    env: Env, folder: str, state: ManifestState, tolerate_tail: bool
+) -> tuple[list[_Segment], int]:
+    """The live segments, oldest first, and the last commit's timestamp."""
+    found = (parse_name(name) for name in env.list_directory(folder))
+    numbers = sorted(
+        parsed[1]
+        for parsed in found
+        if parsed is not None and parsed[0] is FileKind.LOG and parsed[1] >= state.oldest_log_number
+    )
+    if not numbers or numbers[0] != state.oldest_log_number:
+        path = join(folder, log_name(state.oldest_log_number))
+        raise CorruptionError("a log segment is missing", file=path, offset=0)
+    last_timestamp = state.last_timestamp
+    segments: list[_Segment] = []
+    for number in numbers:
+        path = join(folder, log_name(number))
+        reader = SegmentReader(
+            env.read_file(path),
+            number,
+            path,
+            last_timestamp=last_timestamp,
+            may_be_torn=tolerate_tail and number == numbers[-1],
+        )
+        memtable = Memtable()
+        for record in reader:
+            memtable.add(record.timestamp, dict(zip(record.keys, record.values, strict=True)))
+        last_timestamp = reader.last_timestamp
+        segments.append(_Segment(number, memtable, reader.sound_bytes, reader.has_mark))
+    return segments, last_timestamp
+
+
+def _continue_log(env: Env, folder: str, segment: _Segment) -> LogWriter:
+    if segment.sound_bytes == 0:
+        return LogWriter.create(env, folder, segment.number)
+    return LogWriter.reopen(env, folder, segment.number, segment.sound_bytes, has_mark=segment.has_mark)
+
+
+def _highest_number(env: Env, folder: str) -> int:
+    parsed = (parse_name(name) for name in env.list_directory(folder))
+    return max(found[1] for found in parsed if found is not None)
+
+
+def _remove_orphans(env: Env, folder: str, manifest: Manifest) -> None:
+    """Remove what a crash left: files whose edit never came, or whose removal was lost."""
+    state = manifest.state
+    live_tables = {entry.number for entry in state.tables}
+    for name in env.list_directory(folder):
+        parsed = parse_name(name)
+        if parsed is None:
+            is_orphan = name == CURRENT_TEMPORARY_NAME
+        elif parsed[0] is FileKind.LOG:
+            is_orphan = parsed[1] < state.oldest_log_number
+        elif parsed[0] is FileKind.TABLE:
+            is_orphan = parsed[1] not in live_tables
+        else:
+            is_orphan = parsed[1] != manifest.number
+        if is_orphan:
+            env.remove(join(folder, name))

@@ -1,0 +1,119 @@
+"""How an SSTable is laid out: the parts that its writer and its reader share.
+
+    +--------+---------+-----+---------+-------+--------+------------+--------+
+    | header | block 0 | ... | block n | index | filter | properties | footer |
+    +--------+---------+-----+---------+-------+--------+------------+--------+
+     16 bytes \\________ frames: body, codec, crc32 (see block.py) __/  60 bytes
+
+The parts lie one behind the other without a gap, and each has a checksum, so there is no
+byte in the file whose change would go unnoticed.
+
+    index       msgpack [ [first key, ...], [last key, ...], [timestamp of the first row, ...],
+                          [length of the frame, ...] ], an entry for each block; block 0
+                begins behind the header, each of the others where the one before ends
+    filter      the words of a bloom filter over the distinct keys (see bloom.py)
+    properties  msgpack [ entries, tombstones, smallest key, largest key,
+                          smallest timestamp, largest timestamp ]
+    footer      where index, filter and properties lie: three times offset and length (u64),
+                crc32 of these 48 bytes (u32), the magic of the file
+
+A reader starts at the end. A file that was cut anywhere has no footer at its end.
+
+The versions of one key may run over several blocks; each then begins with the key that the
+one before ends with. docs/formats.md gives the bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from zlib import crc32
+
+from ferrisdb.errors import CorruptionError
+from ferrisdb.storage.block import malformed
+from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC
+
+_POSITIONS: Final = struct.Struct("<6Q")
+_CHECKSUM: Final = struct.Struct("<I")
+FOOTER_BYTES: Final = _POSITIONS.size + _CHECKSUM.size + len(SSTABLE_MAGIC)
+
+
+@dataclass(frozen=True, slots=True)
+class TableProperties:
+    """What is in an SSTable, known without reading it. Counts are of versions."""
+
+    entry_count: int
+    tombstone_count: int
+    smallest_key: bytes
+    largest_key: bytes
+    smallest_timestamp: int
+    largest_timestamp: int
+    file_bytes: int
+
+    def to_fields(self) -> list[int | bytes]:
+        """The fields in the order above, for msgpack."""
+        return [
+            self.entry_count,
+            self.tombstone_count,
+            self.smallest_key,
+            self.largest_key,
+            self.smallest_timestamp,
+            self.largest_timestamp,
+            self.file_bytes,
+        ]
+
+    @classmethod
+    def from_fields(cls, fields: Any) -> TableProperties:
+        """What `to_fields` gave. ValueError for anything of another shape."""
+        if not isinstance(fields, Sequence) or list(map(type, fields)) != _FIELD_TYPES:
+            raise ValueError("not the properties of an SSTable")
+        return cls(*fields)
+
+
+_FIELD_TYPES: Final[list[type]] = [int, int, bytes, bytes, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the file, in bytes."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    index: Section
+    filter: Section
+    properties: Section
+
+
+def encode_footer(footer: Footer) -> bytes:
+    sections = (footer.index, footer.filter, footer.properties)
+    positions = _POSITIONS.pack(*(n for section in sections for n in (section.offset, section.length)))
+    return positions + _CHECKSUM.pack(crc32(positions)) + SSTABLE_MAGIC
+
+
+def decode_footer(data: bytes, path: str, offset: int) -> Footer:
+    """The footer from `data`, the last FOOTER_BYTES of a file, which lie at `offset`.
+
+    Raises CorruptionError when it is damaged, or when the parts it names do not lie
+    one behind the other up to itself.
+    """
+    if not data.endswith(SSTABLE_MAGIC) or len(data) != FOOTER_BYTES:
+        raise CorruptionError("the file does not end with a footer", file=path, offset=offset)
+    (checksum,) = _CHECKSUM.unpack_from(data, _POSITIONS.size)
+    if checksum != crc32(data[: _POSITIONS.size]):
+        raise CorruptionError("the checksum of the footer is wrong", file=path, offset=offset)
+    numbers = _POSITIONS.unpack_from(data)
+    index, filter_, properties = (Section(*numbers[n : n + 2]) for n in (0, 2, 4))
+    ends = (HEADER_BYTES, index.end, filter_.end, properties.end)
+    if index.offset < ends[0] or (filter_.offset, properties.offset, offset) != ends[1:]:
+        raise malformed("footer", path, offset)
+    return Footer(index, filter_, properties)

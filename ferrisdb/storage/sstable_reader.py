@@ -1,0 +1,223 @@
+"""Reading an SSTable: what is asked of it is answered from memory, or from one block.
+
+    read(key, timestamp)
+      bloom filter ----- "certainly not here" (of 100 absent keys, 99 end here)
+      index: bisect ---- the one block that may hold the key
+      block cache ------ decoded already?
+      file ------------- read_at, checksum, decode, into the cache
+      block: bisect ---- the newest version at or below the timestamp
+
+An open table keeps its index and its filter in memory, about 150 bytes a block and 14 bits a
+key. Blocks come through the cache.
+
+The versions of one key may run over several blocks (a counter that every transaction
+updates). The index holds the timestamp of each block's first row, so a reader of an old
+timestamp passes over the blocks that begin and end with newer versions of the key. In a
+scan such a key belongs to the first block that holds it, and the others leave it out:
+
+    block 4 [ ... k9 k8 k7 ]   block 5 [ k6 k5 k4 ]   block 6 [ k3 m1 ... ]
+              gives k                   gives nothing           gives m and on
+
+A reader trusts nothing it has not checked: each block's checksum, and that it holds what the
+index says. Damage is a CorruptionError with the file and the offset of the part.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+from operator import eq
+from typing import Any
+
+from ferrisdb.errors import CorruptionError
+from ferrisdb.storage.block import Block, clip, decode_block, malformed, unframe, unpack
+from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.bloom import BloomFilter
+from ferrisdb.storage.env import Env, ReadFile
+from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, check_header
+from ferrisdb.storage.sstable_format import (
+    FOOTER_BYTES,
+    Section,
+    TableProperties,
+    decode_footer,
+)
+from ferrisdb.storage.version import MISSING, Chunk, Found
+
+
+class SSTableReader:
+    """An open SSTable. Any thread may read; nobody may read after `close`.
+
+    Every read raises CorruptionError where it meets damage, StorageError where the
+    operating system refuses.
+    """
+
+    properties: TableProperties
+
+    def __init__(self, file: ReadFile, path: str, file_number: int, cache: BlockCache) -> None:
+        """Reads all but the blocks from `file`; `open` is the way to call it."""
+        self._file = file
+        self._path = path
+        self._file_number = file_number
+        self._cache = cache
+        file_bytes = file.size()
+        if file_bytes < HEADER_BYTES + FOOTER_BYTES:
+            raise CorruptionError("the file is too short for an SSTable", file=path, offset=file_bytes)
+        check_header(file.read_at(0, HEADER_BYTES), SSTABLE_MAGIC, path)
+        footer_offset = file_bytes - FOOTER_BYTES
+        footer = decode_footer(file.read_at(footer_offset, FOOTER_BYTES), path, footer_offset)
+        self._filter = self._read_filter(footer.filter)
+        self.properties = self._read_properties(footer.properties, file_bytes)
+        self._read_index(footer.index)
+
+    @classmethod
+    def open(cls, env: Env, path: str, file_number: int, cache: BlockCache) -> SSTableReader:
+        """Open the table at `path`; `file_number` names its blocks in `cache`.
+
+        Raises FileNotFoundError, CorruptionError, FormatVersionError, StorageError.
+        """
+        file = env.open_read(path)
+        try:
+            return cls(file, path, file_number, cache)
+        except BaseException:
+            file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file and free its blocks in the cache."""
+        self._cache.drop(self._file_number, self._offsets)
+        self._file.close()
+
+    def read(self, key: bytes, timestamp: int) -> Found:
+        """The newest version of `key` at or below `timestamp`."""
+        number = self._find_block(key)
+        return MISSING if number is None else self._read_from(number, key, timestamp)
+
+    def newest_timestamp(self, key: bytes) -> int:
+        """The timestamp of the newest version of `key`, tombstones included; 0 when absent."""
+        number = self._find_block(key)
+        return 0 if number is None else self._block(number).newest_timestamp_of(key)
+
+    def chunks(
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+    ) -> Iterator[Chunk]:
+        """What a reader at `timestamp` sees of lo <= key < hi, in order, a block at a time.
+
+        `hi` None means to the end. A block is read when its chunk is asked for.
+        """
+        first = bisect_left(self._last_keys, lo)
+        stop = len(self._first_keys) if hi is None else bisect_left(self._first_keys, hi)
+        for number in range(stop - 1, first - 1, -1) if reverse else range(first, stop):
+            chunk = self._visible(number, timestamp)
+            if self._first_keys[number] < lo or (hi is not None and self._last_keys[number] >= hi):
+                chunk = clip(chunk, lo, hi)
+            keys, values = chunk
+            if keys:
+                yield (keys[::-1], values[::-1]) if reverse else chunk
+
+    def entries(self) -> Iterator[tuple[bytes, int, bytes | None]]:
+        """Every version: keys ascending, timestamps of one key descending.
+
+        Goes past the cache: it is for those who read the file once, to check or rewrite it.
+        """
+        for number in range(len(self._offsets)):
+            block = self._load(number)
+            yield from zip(block.keys, block.timestamps, block.values, strict=True)
+
+    def _find_block(self, key: bytes) -> int | None:
+        """The first block that may hold `key`."""
+        if not self._filter.may_contain(key):
+            return None
+        number = bisect_left(self._last_keys, key)
+        if number == len(self._last_keys) or self._first_keys[number] > key:
+            return None
+        return number
+
+    def _read_from(self, number: int, key: bytes, timestamp: int) -> Found:
+        """Search block `number`, whose range covers `key`, and those its versions run on to."""
+        while self._last_keys[number] == key and self._continues[number + 1]:
+            # Where the next block begins with a version too new for the reader, all that
+            # this one holds of the key is newer still.
+            if self._first_timestamps[number + 1] <= timestamp:
+                found = self._block(number).read(key, timestamp)
+                if found is not MISSING:
+                    return found
+            number += 1
+        return self._block(number).read(key, timestamp)
+
+    def _visible(self, number: int, timestamp: int) -> Chunk:
+        """What a reader at `timestamp` sees of the keys that begin in block `number`."""
+        first_key, last_key = self._first_keys[number], self._last_keys[number]
+        if self._continues[number] and first_key == last_key:
+            return [], []
+        keys, values = self._block(number).visible(timestamp)
+        if self._continues[number] and keys and keys[0] == first_key:
+            keys, values = keys[1:], values[1:]
+        if self._continues[number + 1] and (not keys or keys[-1] != last_key):
+            found = self._read_from(number + 1, last_key, timestamp)
+            if found is not MISSING:
+                keys, values = [*keys, last_key], [*values, found]
+        return keys, values
+
+    def _block(self, number: int) -> Block:
+        offset = self._offsets[number]
+        block = self._cache.get(self._file_number, offset)
+        if block is None:
+            block = self._load(number)
+            self._cache.put(self._file_number, offset, block)
+        return block
+
+    def _load(self, number: int) -> Block:
+        offset, length = self._offsets[number], self._lengths[number]
+        block = decode_block(self._read(Section(offset, length), "block"), self._path, offset)
+        # A sound block in the wrong place: a write that went astray, or a mixed-up file.
+        if block.keys[0] != self._first_keys[number] or block.keys[-1] != self._last_keys[number]:
+            raise CorruptionError("the block is not the one in the index", file=self._path, offset=offset)
+        return block
+
+    def _read(self, section: Section, what: str) -> bytes:
+        data = self._file.read_at(section.offset, section.length)
+        if len(data) < section.length:
+            raise CorruptionError(f"the {what} is cut short", file=self._path, offset=section.offset)
+        return data
+
+    def _read_body(self, section: Section, what: str) -> bytes:
+        return unframe(self._read(section, what), self._path, section.offset, what)
+
+    def _read_filter(self, section: Section) -> BloomFilter:
+        body = self._read_body(section, "filter")
+        try:
+            return BloomFilter(body)
+        except ValueError as error:
+            raise malformed("filter", self._path, section.offset) from error
+
+    def _read_properties(self, section: Section, file_bytes: int) -> TableProperties:
+        body = self._read_body(section, "properties block")
+        summary = unpack(body, self._path, section.offset, "properties block")
+        try:
+            return TableProperties.from_fields([*summary, file_bytes])
+        except (ValueError, TypeError) as error:
+            raise malformed("properties block", self._path, section.offset) from error
+
+    def _read_index(self, section: Section) -> None:
+        index = unpack(self._read_body(section, "index"), self._path, section.offset, "index")
+        if not _is_index(index):
+            raise malformed("index", self._path, section.offset)
+        self._first_keys: list[bytes] = index[0]
+        self._last_keys: list[bytes] = index[1]
+        self._first_timestamps: list[int] = index[2]
+        self._lengths: list[int] = index[3]
+        *self._offsets, end = accumulate(self._lengths, initial=HEADER_BYTES)
+        if end != section.offset:
+            raise malformed("index", self._path, section.offset)
+        # One more than there are blocks: behind the last one nothing goes on.
+        self._continues = [False, *map(eq, self._first_keys[1:], self._last_keys), False]
+
+
+def _is_index(index: Any) -> bool:
+    if not isinstance(index, list) or list(map(type, index)) != [list] * 4:
+        return False
+    if not 0 < len(index[0]) == len(index[1]) == len(index[2]) == len(index[3]):
+        return False
+    wanted = (bytes, bytes, int, int)
+    return all(set(map(type, column)) == {kind} for column, kind in zip(index, wanted, strict=True))

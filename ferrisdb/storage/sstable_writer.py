@@ -1,0 +1,159 @@
+"""Writing an SSTable: one pass over sorted versions, from first byte to footer.
+
+Rows are cut into blocks; of each block the index keeps its ends and the filter its keys;
+when the rows are all out, index, filter, properties and footer follow (sstable_format.py
+draws the file). Memory is one block, a few bytes a key, and two keys a block, however long
+the file gets.
+
+The file is on disk when `write_sstable` returns, but its name is not: that takes
+`Env.sync_directory`, which is for the caller, who may write several files first. If writing
+fails, the part written stays behind under its name, and whoever opens the database knows
+from the manifest that the file is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from operator import lt
+from typing import Final, TypeAlias
+
+import msgpack
+
+from ferrisdb.errors import invariant
+from ferrisdb.storage.block import encode_block, frame
+from ferrisdb.storage.bloom import BloomBuilder
+from ferrisdb.storage.env import AppendFile, Env
+from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, encode_header
+from ferrisdb.storage.limits import MAX_TIMESTAMP
+from ferrisdb.storage.sstable_format import Footer, Section, TableProperties, encode_footer
+
+Rows: TypeAlias = tuple[list[bytes], list[int], list[bytes | None]]
+
+ROW_OVERHEAD_BYTES: Final = 10
+"""What msgpack adds to the bytes of a key and a value: two headers and a timestamp."""
+
+WRITE_BYTES: Final = 256 * 1024
+"""Blocks are handed to the operating system together, up to this sum."""
+
+
+def write_sstable(
+    env: Env, path: str, entries: Iterable[tuple[bytes, int, bytes | None]], *, block_bytes: int
+) -> TableProperties:
+    """Write `entries` to a new file at `path`; it is written and synced when this returns.
+
+    `entries` are (key, timestamp, value or None for a tombstone), at least one, keys
+    ascending and the timestamps of one key descending. A block is closed once its rows
+    reach `block_bytes`, so most are a little longer. The directory is not synced.
+
+    Raises StorageError, DiskFull.
+    """
+    file = env.create(path)
+    try:
+        table = _TableWriter(file)
+        for rows in _cut_into_blocks(entries, block_bytes):
+            table.add_block(rows)
+        properties = table.finish()
+        file.sync()
+        return properties
+    finally:
+        file.close()
+
+
+def _cut_into_blocks(entries: Iterable[tuple[bytes, int, bytes | None]], block_bytes: int) -> Iterator[Rows]:
+    keys: list[bytes] = []
+    timestamps: list[int] = []
+    values: list[bytes | None] = []
+    size_bytes = 0
+    for key, timestamp, value in entries:
+        keys.append(key)
+        timestamps.append(timestamp)
+        values.append(value)
+        size_bytes += len(key) + ROW_OVERHEAD_BYTES
+        if value is not None:
+            size_bytes += len(value)
+        if size_bytes >= block_bytes:
+            yield keys, timestamps, values
+            keys, timestamps, values, size_bytes = [], [], [], 0
+    if keys:
+        yield keys, timestamps, values
+
+
+class _TableWriter:
+    def __init__(self, file: AppendFile) -> None:
+        self._file = file
+        self._unwritten = [encode_header(SSTABLE_MAGIC)]
+        self._end = HEADER_BYTES
+        self._written_end = 0
+        self._filter = BloomBuilder()
+        self._first_keys: list[bytes] = []
+        self._last_keys: list[bytes] = []
+        self._first_timestamps: list[int] = []
+        self._last_timestamp = 0
+        self._lengths: list[int] = []
+        self._entry_count = 0
+        self._tombstone_count = 0
+        self._smallest_timestamp = MAX_TIMESTAMP
+        self._largest_timestamp = 0
+
+    def add_block(self, rows: Rows) -> None:
+        keys, timestamps, values = rows
+        self._check_order(keys, timestamps)
+        self._filter.add(list(dict.fromkeys(keys)))
+        self._first_keys.append(keys[0])
+        self._last_keys.append(keys[-1])
+        self._first_timestamps.append(timestamps[0])
+        self._last_timestamp = timestamps[-1]
+        self._lengths.append(self._append(encode_block(keys, timestamps, values)).length)
+        self._entry_count += len(keys)
+        self._tombstone_count += values.count(None)
+        smallest, largest = min(timestamps), max(timestamps)
+        self._smallest_timestamp = min(self._smallest_timestamp, smallest)
+        self._largest_timestamp = max(self._largest_timestamp, largest)
+
+    def finish(self) -> TableProperties:
+        """Everything behind the blocks. The file is complete then, but not synced."""
+        invariant(self._entry_count > 0, "an SSTable without entries")
+        index = (self._first_keys, self._last_keys, self._first_timestamps, self._lengths)
+        summary = (
+            self._entry_count,
+            self._tombstone_count,
+            self._first_keys[0],
+            self._last_keys[-1],
+            self._smallest_timestamp,
+            self._largest_timestamp,
+        )
+        footer = Footer(
+            index=self._append(frame(msgpack.packb(index))),
+            filter=self._append(frame(self._filter.build())),
+            properties=self._append(frame(msgpack.packb(summary))),
+        )
+        self._append(encode_footer(footer))
+        self._write_out()
+        return TableProperties(*summary, file_bytes=self._end)
+
+    def _append(self, data: bytes) -> Section:
+        section = Section(self._end, len(data))
+        self._unwritten.append(data)
+        self._end += len(data)
+        if self._end - self._written_end >= WRITE_BYTES:
+            self._write_out()
+        return section
+
+    def _write_out(self) -> None:
+        self._file.append(b"".join(self._unwritten))
+        self._unwritten.clear()
+        self._written_end = self._end
+
+    def _check_order(self, keys: list[bytes], timestamps: list[int]) -> None:
+        """A table out of order would answer wrongly, with every checksum right."""
+        if self._last_keys:
+            keys = [self._last_keys[-1], *keys]
+            timestamps = [self._last_timestamp, *timestamps]
+        if all(map(lt, keys, islice(keys, 1, None))):
+            return
+        for row in range(1, len(keys)):
+            is_ordered = keys[row - 1] < keys[row] or (
+                keys[row - 1] == keys[row] and timestamps[row - 1] > timestamps[row]
+            )
+            invariant(is_ordered, f"{keys[row]!r} at {timestamps[row]} is out of order in an SSTable")

@@ -1,0 +1,276 @@
+"""The write-ahead log: a commit is on disk before anybody hears of it.
+
+A log is a row of segments, `000007.wal` and up, one for each memtable. A segment is a file
+header and then records; a record is one whole commit:
+
+    +--------+--------+-----------+--------+-----------------------------+
+    | length | crc32  | timestamp | synced | [[keys...], [values...]]    |
+    | u32    | u32    | u64       | u64    | msgpack, length - 16 bytes  |
+    +--------+--------+-----------+--------+-----------------------------+
+              \\______ covers segment number, offset, length, and all to its right
+
+A deleted key has the value nil. The keys are those of one commit, each once, in any order.
+Timestamps are consecutive, from record to record and from segment to segment.
+
+The rule: a record is whole or it never was. A crash tears only what was not yet synced, and
+one write may carry the records of many commits, so after a crash a bad record may well have
+sound ones behind it. What tells a crash from damage is `synced`: how many bytes of the
+segment were known to be on disk when the record was written.
+
+    [ a ][ b ][ c ][ d ][ e ]        a bad b, and c says "synced up to b": a crash
+          |---- one write --|        a bad b, and d says "synced up to d": b was on disk
+                                     once, somebody was told so; this is damage
+
+So reading ends at the first bad record of the last segment, unless a later record vouches
+for it: that is a CorruptionError, as is any bad record in an earlier segment (which was
+synced before the next one began). A record without keys is a mark: it only vouches for all
+before it, and carries the last timestamp. Closing writes one, so that every later loss in
+a log that was closed is seen as what it is.
+
+The checksum covers number and offset, which are not stored, so that a stale block of an old
+log, or a log that a user stored as a value, is never taken for a record of this place.
+
+Not here: which commits conflict (txn), when a segment may go (manifest), reading past
+damage (salvage).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+import msgpack
+
+from ferrisdb.errors import CorruptionError
+from ferrisdb.storage.env import AppendFile, Env, join
+from ferrisdb.storage.file_header import HEADER_BYTES, WAL_MAGIC, check_header, encode_header
+from ferrisdb.storage.file_names import log_name
+from ferrisdb.storage.limits import MAX_COMMIT_BYTES
+
+_HEAD = struct.Struct("<IIQQ")  # length, crc32, timestamp, synced
+_CHECKED = struct.Struct("<QQIQQ")  # segment number, offset, length, timestamp, synced
+_UNCOUNTED_BYTES = 8  # length and crc32 are not part of the length
+_FIXED_BYTES = _HEAD.size - _UNCOUNTED_BYTES
+_SMALLEST_RECORD_BYTES = _HEAD.size + 3  # [[], []]
+
+# One buffer of this size is allocated for each commit; the packer's default is a megabyte.
+_PACKER_BYTES = 4096
+
+
+def encode_writes(writes: Mapping[bytes, bytes | None]) -> bytes:
+    """The payload of a commit's record."""
+    payload: bytes = msgpack.Packer(buf_size=_PACKER_BYTES).pack((list(writes), list(writes.values())))
+    return payload
+
+
+class LogWriter:
+    """The end of one segment. Used by one thread at a time: the group's leader."""
+
+    def __init__(self, file: AppendFile, path: str, number: int, size_bytes: int) -> None:
+        self.number = number
+        self.path = path
+        self.size_bytes = size_bytes
+        self.has_mark = True
+        """Whether the last record is a mark, or there is none to vouch for."""
+        self._synced_bytes = size_bytes
+        self._file = file
+
+    @classmethod
+    def create(cls, env: Env, folder: str, number: int) -> LogWriter:
+        """A new segment; on disk, name and all, when this returns."""
+        path = join(folder, log_name(number))
+        file = env.create(path)
+        file.append(encode_header(WAL_MAGIC))
+        file.sync()
+        # Without this a power cut could take the name, and with it every commit in the file.
+        env.sync_directory(folder)
+        return cls(file, path, number, HEADER_BYTES)
+
+    @classmethod
+    def reopen(cls, env: Env, folder: str, number: int, size_bytes: int, *, has_mark: bool) -> LogWriter:
+        """Go on after the first `size_bytes`, which recovery has found sound."""
+        path = join(folder, log_name(number))
+        env.truncate(path, size_bytes)
+        file = env.open_append(path)
+        # The cut must be on disk before anything is written over it. Otherwise a record of
+        # the torn tail could come back right behind a new one and be read as a commit. It also
+        # makes the recovered commits durable before a reader sees them.
+        file.sync()
+        log = cls(file, path, number, size_bytes)
+        log.has_mark = has_mark
+        return log
+
+    @property
+    def is_synced(self) -> bool:
+        return self._synced_bytes == self.size_bytes
+
+    def append(self, first_timestamp: int, payloads: Sequence[bytes]) -> int:
+        """Write records of consecutive timestamps in one write; return how many bytes."""
+        offset, synced, number = self.size_bytes, self._synced_bytes, self.number
+        parts: list[bytes] = []
+        for timestamp, payload in enumerate(payloads, first_timestamp):
+            length = _FIXED_BYTES + len(payload)
+            checksum = crc32(payload, crc32(_CHECKED.pack(number, offset, length, timestamp, synced)))
+            parts += (_HEAD.pack(length, checksum, timestamp, synced), payload)
+            offset += _UNCOUNTED_BYTES + length
+        self._file.append(b"".join(parts))
+        written, self.size_bytes = offset - self.size_bytes, offset
+        self.has_mark = False
+        return written
+
+    def append_mark(self, last_timestamp: int) -> None:
+        """Vouch for all that is synced. The mark itself need not be."""
+        self.append(last_timestamp, [encode_writes({})])
+        self.has_mark = True
+
+    def sync(self) -> None:
+        size_bytes = self.size_bytes
+        self._file.sync()
+        self._synced_bytes = size_bytes
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class LogRecord(NamedTuple):
+    timestamp: int
+    keys: list[bytes]
+    values: list[bytes | None]
+    offset: int
+
+
+class _Frame(NamedTuple):
+    timestamp: int
+    synced_bytes: int
+    payload_start: int
+    end: int
+
+
+class SegmentReader:
+    """The commits of one segment, in order. Iterate once; then `sound_bytes` is set."""
+
+    def __init__(
+        self, data: bytes, number: int, path: str, *, last_timestamp: int, may_be_torn: bool
+    ) -> None:
+        """`last_timestamp` is that of the commit before this segment.
+
+        `may_be_torn` says that a tear at the end is a crash's doing and not damage: the last
+        segment, in a recovery that tolerates it.
+        """
+        self.last_timestamp = last_timestamp
+        self.sound_bytes = 0
+        """How much of the segment is good: what may be kept and written on. 0: not even the
+        file header is, so the segment has to be made anew."""
+        self.has_mark = True
+        self._data = data
+        self._number = number
+        self._path = path
+        self._may_be_torn = may_be_torn
+
+    def __iter__(self) -> Iterator[LogRecord]:
+        """Raises CorruptionError for damage, FormatVersionError for a newer format."""
+        if not self._has_header():
+            return
+        offset = HEADER_BYTES
+        while offset < len(self._data):
+            frame = self._frame_at(offset)
+            if frame is None:
+                self._refuse_damage(offset)
+                break
+            keys, values = self._decode(frame, offset)
+            self._check_timestamp(frame.timestamp, is_mark=not keys, offset=offset)
+            self.has_mark = not keys
+            if keys:
+                self.last_timestamp = frame.timestamp
+                yield LogRecord(frame.timestamp, keys, values, offset)
+            offset = frame.end
+        self.sound_bytes = offset
+
+    def _has_header(self) -> bool:
+        try:
+            check_header(self._data, WAL_MAGIC, self._path)
+        except CorruptionError:
+            # The header is synced before the first record is written.
+            if not self._may_be_torn or self._vouching_offset(0) is not None:
+                raise
+            return False
+        return True
+
+    def _frame_at(self, offset: int) -> _Frame | None:
+        """The record that starts here; None when its length or checksum is wrong."""
+        data = self._data
+        if offset + _SMALLEST_RECORD_BYTES > len(data):
+            return None
+        length, checksum, timestamp, synced = _HEAD.unpack_from(data, offset)
+        end = offset + _UNCOUNTED_BYTES + length
+        if length <= _FIXED_BYTES or length > _FIXED_BYTES + MAX_COMMIT_BYTES or end > len(data):
+            return None
+        payload_start = offset + _HEAD.size
+        prefix = _CHECKED.pack(self._number, offset, length, timestamp, synced)
+        if crc32(memoryview(data)[payload_start:end], crc32(prefix)) != checksum:
+            return None
+        return _Frame(timestamp, synced, payload_start, end)
+
+    def _decode(self, frame: _Frame, offset: int) -> tuple[list[bytes], list[bytes | None]]:
+        try:
+            keys, values = msgpack.unpackb(memoryview(self._data)[frame.payload_start : frame.end])
+            sound = (
+                len(keys) == len(values)
+                and {bytes}.issuperset(map(type, keys))
+                and {bytes, type(None)}.issuperset(map(type, values))
+            )
+        except (ValueError, TypeError, msgpack.UnpackException):
+            sound = False
+        if not sound:
+            raise self._corruption("the record's checksum is right but it is not a list of writes", offset)
+        return keys, values
+
+    def _check_timestamp(self, timestamp: int, *, is_mark: bool, offset: int) -> None:
+        expected = self.last_timestamp if is_mark else self.last_timestamp + 1
+        if timestamp != expected:
+            raise self._corruption(
+                f"the record is of commit {timestamp} where {expected} was due: commits are missing", offset
+            )
+
+    def _refuse_damage(self, offset: int) -> None:
+        """Return when the bad record at `offset` may be a crash's tear; raise when not."""
+        if not self._may_be_torn:
+            raise self._corruption("the log record is torn or damaged", offset)
+        later = self._vouching_offset(offset)
+        if later is not None:
+            raise self._corruption(
+                f"the log record is damaged: it had been synced when the one at byte {later} was written",
+                offset,
+            )
+
+    def _vouching_offset(self, offset: int) -> int | None:
+        """Where a sound record behind `offset` says that `offset` had been synced; else None.
+
+        The bad record's length cannot be believed, so a record may start at any byte. Few
+        bytes look like the start of one: the timestamp is one of the next few million.
+        """
+        data = self._data
+        highest_timestamp = self.last_timestamp + len(data) // _SMALLEST_RECORD_BYTES + 1
+        upper_halves = {struct.pack("<I", t >> 32) for t in (self.last_timestamp, highest_timestamp)}
+        looks_like_record = re.compile(
+            rb"(?=(?!\0{4})...[\x00-\x10].{8}(?:" + b"|".join(map(re.escape, upper_halves)) + rb"))",
+            re.DOTALL,
+        )
+        for match in looks_like_record.finditer(data, offset + 1):
+            start = match.start()
+            if start + _SMALLEST_RECORD_BYTES > len(data):
+                return None
+            _, _, timestamp, synced = _HEAD.unpack_from(data, start)
+            if not (self.last_timestamp <= timestamp <= highest_timestamp and offset < synced <= start):
+                continue
+            if self._frame_at(start) is not None:
+                return start
+        return None
+
+    def _corruption(self, message: str, offset: int) -> CorruptionError:
+        return CorruptionError(
+            message, file=self._path, offset=offset, hint="restore the folder from a backup"
+        )

@@ -1,0 +1,117 @@
+"""The local store: FerrisDB's own transactions over its own storage engine.
+
+It hands out snapshots, knows which are open, and owns the lock table. Commit timestamps
+are the engine's: it gives them in log order and shows commits in that order, each only
+once it is durable. A snapshot is therefore one number, and everything at or below it is
+complete.
+
+    begin      snapshot = engine.visible_timestamp
+    commit     engine.commit(writes) -> timestamp, then the locks are released
+
+Limits: isolation level `snapshot` only. `read committed` and `serializable` are refused
+rather than given as something else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+from ferrisdb import errors
+from ferrisdb.storage.engine import Engine, EngineStatistics
+from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
+from ferrisdb.storage.memory_env import MemoryEnv
+from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.storage.os_env import OsEnv
+from ferrisdb.txn.api import IsolationLevel, StoreLimits
+from ferrisdb.txn.local_transaction import LocalTransaction
+from ferrisdb.txn.locks import LockTable
+
+MAX_OPEN_TRANSACTIONS = 10_000
+
+
+class LocalStore:
+    """See `ferrisdb.txn.api.Store`. Thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._locks = LockTable()
+        self._ids = itertools.count(1)
+        self._mutex = threading.Lock()
+        self._open: dict[int, LocalTransaction] = {}
+        self._is_closed = False
+
+    @classmethod
+    def open(cls, path: str, options: StorageOptions | None = None) -> LocalStore:
+        """Open or create the folder. Raises as `Engine.open` does."""
+        return cls(Engine.open(OsEnv(), path, options or StorageOptions()))
+
+    @classmethod
+    def in_memory(cls, options: StorageOptions | None = None) -> LocalStore:
+        """A store that vanishes when it is closed."""
+        return cls(Engine.open(MemoryEnv(), "memory", options or StorageOptions(durability=Durability.OFF)))
+
+    def begin(
+        self, isolation: IsolationLevel = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+    ) -> LocalTransaction:
+        if isolation is not IsolationLevel.SNAPSHOT:
+            raise errors.NotSupportedError(
+                f"isolation level {isolation.value} is not built yet",
+                hint="snapshot (its other name is repeatable read) is what this version runs",
+            )
+        with self._mutex:
+            self._check_usable()
+            # Read and registered in one step: between the two, the oldest snapshot could
+            # be thought newer than this one, and what this one needs be thrown away.
+            transaction = LocalTransaction(
+                next(self._ids),
+                self._engine,
+                self._locks,
+                snapshot=self._engine.visible_timestamp,
+                is_read_only=read_only,
+                max_bytes=MAX_COMMIT_BYTES,
+                on_end=self._forget,
+            )
+            self._open[transaction.id] = transaction
+        return transaction
+
+    def limits(self) -> StoreLimits:
+        return StoreLimits(
+            key_bytes=MAX_KEY_BYTES,
+            value_bytes=MAX_VALUE_BYTES,
+            transaction_bytes=MAX_COMMIT_BYTES,
+            open_transactions=MAX_OPEN_TRANSACTIONS,
+        )
+
+    def flush(self) -> None:
+        """Write what is in memory to a table file."""
+        self._engine.flush()
+
+    def statistics(self) -> EngineStatistics:
+        return self._engine.statistics()
+
+    def close(self) -> None:
+        with self._mutex:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            still_open = list(self._open.values())
+        self._locks.close()
+        for transaction in still_open:
+            transaction.rollback()
+        self._engine.close()
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise errors.InterfaceError("the database is closed")
+        if len(self._open) >= MAX_OPEN_TRANSACTIONS:
+            raise errors.TooManyTransactions(
+                f"{MAX_OPEN_TRANSACTIONS} transactions are open, which is the limit",
+                hint="look for transactions that were begun and neither committed nor rolled back",
+            )
+
+    def _forget(self, transaction: LocalTransaction, commit_timestamp: int | None) -> None:
+        with self._mutex:
+            self._open.pop(transaction.id, None)
+            oldest = min((each.snapshot for each in self._open.values()), default=transaction.snapshot)
+        self._locks.release_all(transaction.lock_owner, commit_timestamp, oldest)

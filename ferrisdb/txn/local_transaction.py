@@ -1,0 +1,182 @@
+"""One transaction of the local store: snapshot isolation over the storage engine.
+
+    begin ---------------------- reads at `snapshot` -------------------------- commit
+      |                                                                           |
+      snapshot = newest visible commit          writes stay here, in the WriteSet |
+                                                each write locks its key          |
+                                                                     one log record, then visible
+
+Reads never wait: the engine keeps versions, and this transaction reads the newest at or
+below its snapshot, with its own writes laid over it. A write first takes the key's lock,
+which may mean waiting for another open transaction, and then looks whether somebody
+committed the key after the snapshot was taken. If so, this transaction has lost: first
+updater wins (Berenson et al., "A Critique of ANSI SQL Isolation Levels", SIGMOD 1995).
+
+Write skew is possible at this level: two transactions may each read what the other writes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ferrisdb import errors
+from ferrisdb.storage.group_commit import LogWriteFailed
+from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, LockMode, Savepoint
+from ferrisdb.txn.locks import LockOwner, LockTable
+from ferrisdb.txn.write_set import WriteSet, overlay
+
+if TYPE_CHECKING:
+    from ferrisdb.storage.engine import Engine
+
+
+class LocalTransaction:
+    """See `ferrisdb.txn.api.Transaction`. `on_end` is told its commit timestamp, or None."""
+
+    def __init__(
+        self,
+        transaction_id: int,
+        engine: Engine,
+        locks: LockTable,
+        *,
+        snapshot: int,
+        is_read_only: bool,
+        max_bytes: int,
+        on_end: Callable[[LocalTransaction, int | None], None],
+    ) -> None:
+        self.id = transaction_id
+        self.isolation = IsolationLevel.SNAPSHOT
+        self.is_read_only = is_read_only
+        self.is_open = True
+        self.snapshot = snapshot
+        self.lock_owner = LockOwner(transaction_id)
+        self._engine = engine
+        self._locks = locks
+        self._writes = WriteSet(max_bytes)
+        self._on_end = on_end
+
+    def get(self, key: bytes) -> bytes | None:
+        self._check_open()
+        own = self._writes.values
+        if key in own:
+            return own[key]
+        return self._engine.read(key, self.snapshot)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self._check_open()
+        own = self._writes.values
+        if not own:
+            return self._engine.read_many(keys, self.snapshot)
+        return [own[key] if key in own else self._engine.read(key, self.snapshot) for key in keys]
+
+    def scan(
+        self, lo: bytes, hi: bytes | None, *, reverse: bool = False, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        batches = self.scan_batches(lo, hi, reverse=reverse)
+        pairs = itertools.chain.from_iterable(zip(keys, values, strict=True) for keys, values in batches)
+        return pairs if limit is None else itertools.islice(pairs, limit)
+
+    def scan_batches(self, lo: bytes, hi: bytes | None, *, reverse: bool = False) -> Iterator[Batch]:
+        self._check_open()
+        if hi is not None and hi <= lo:
+            return iter(())
+        batches = self._engine.scan(lo, hi, self.snapshot, reverse=reverse)
+        own_keys = self._writes.keys_between(lo, hi)
+        if not own_keys:
+            return batches
+        values = self._writes.values
+        return overlay(batches, own_keys, {key: values[key] for key in own_keys}, reverse)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        if len(value) > MAX_VALUE_BYTES:
+            raise errors.KeyTooLarge(f"the value has {len(value)} bytes; at most {MAX_VALUE_BYTES} fit")
+        self._write(key, value)
+
+    def delete(self, key: bytes) -> None:
+        self._write(key, None)
+
+    def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
+        self._check_open()
+        for key in keys:
+            self._take(key, mode)
+
+    def savepoint(self) -> Savepoint:
+        self._check_open()
+        return Savepoint(self._writes.savepoint())
+
+    def rollback_to(self, savepoint: Savepoint) -> None:
+        self._check_open()
+        self._writes.rollback_to(savepoint)
+
+    def commit(self) -> CommitToken:
+        self._check_open()
+        if not self._writes.values:
+            self._end(None)
+            return CommitToken(self.snapshot)
+        timestamp: int | None = None
+        try:
+            timestamp = self._engine.commit(self._writes.values)
+        except LogWriteFailed as failure:
+            raise errors.CommitUnknown(
+                f"transaction {self.id} may or may not be committed: {failure.message}",
+                transaction_id=self.id,
+                hint="open the database again: recovery decides, and then reading tells",
+            ) from failure
+        finally:
+            # The locks go only now, with the commit visible: whoever gets one next must
+            # find this version when it looks for commits newer than its snapshot.
+            self._end(timestamp)
+        return CommitToken(timestamp)
+
+    def rollback(self) -> None:
+        if self.is_open:
+            self._end(None)
+
+    def _write(self, key: bytes, value: bytes | None) -> None:
+        self._check_open()
+        if self.is_read_only:
+            raise errors.ReadOnlyTransaction("the transaction is read-only: it can't write")
+        if key not in self._writes.values:
+            if len(key) > MAX_KEY_BYTES:
+                raise errors.KeyTooLarge(f"the key has {len(key)} bytes; at most {MAX_KEY_BYTES} fit")
+            self._take(key, LockMode.EXCLUSIVE)
+        self._writes.write(key, value)
+
+    def _take(self, key: bytes, mode: LockMode) -> None:
+        owner = self.lock_owner
+        if key in owner.exclusive_keys or (mode is LockMode.SHARE and key in owner.shared_keys):
+            return
+        owner.thread_id = threading.get_ident()
+        try:
+            self._locks.acquire(owner, key, mode)
+            self._check_first_updater(key, mode)
+        except errors.Retryable:
+            # There is no way on from here at this snapshot, and others may wait for us.
+            self._end(None)
+            raise
+
+    def _check_first_updater(self, key: bytes, mode: LockMode) -> None:
+        newest = self._engine.newest_timestamp(key, self.snapshot)
+        if newest:
+            raise self._too_late(f"its key was changed by a commit at {newest}")
+        if mode is LockMode.EXCLUSIVE and self._locks.share_trace(key) > self.snapshot:
+            raise self._too_late("a transaction that relied on its key has committed")
+
+    def _too_late(self, why: str) -> errors.SerializationFailure:
+        return errors.SerializationFailure(
+            f"could not serialize: transaction {self.id} reads as of {self.snapshot}, and {why} since",
+            hint="roll back and run the transaction again",
+        )
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise errors.NoActiveTransaction(
+                f"transaction {self.id} is over", hint="begin another one; a failed one can only be rolled back"
+            )
+
+    def _end(self, commit_timestamp: int | None) -> None:
+        self.is_open = False
+        self._on_end(self, commit_timestamp)

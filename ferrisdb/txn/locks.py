@@ -1,0 +1,266 @@
+"""Locks on keys: who may write, who must wait, and when waiting would never end.
+
+    key      held by                 waiting, first come first served
+    k1       T1 exclusive            T2 exclusive <- T3 share
+    k2       T2 share, T3 share
+
+A transaction holds its locks until it ends, and it ends only after its commit is visible.
+So whoever gets a lock sees everything its last holder committed, and one look at the
+newest version of the key decides whether a snapshot is too old to write it.
+
+Deadlocks are found when they form, not by a timer: before a transaction goes to sleep, the
+edges "waits for" are followed from it. If they lead back to it, it is the victim. If they
+lead to another transaction of the same thread, nobody is left who could end that one, and
+waiting is refused for that reason. (Holt, "Some Deadlock Properties of Computer Systems",
+Computing Surveys 1972.)
+
+A share lock leaves a trace when its holder commits: until every older snapshot is gone, a
+transaction with an older snapshot can't write the key. So two transactions that never
+meet in time can't break what one of them read and relied on. The trace is kept for at most
+`MAX_SHARE_TRACES` keys; past that the oldest are merged into one number that stands for
+all keys, which may abort a writer needlessly, never the other way round.
+
+Limits: no lock timeout, NOWAIT or SKIP LOCKED yet. One mutex guards the table.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from ferrisdb import errors
+from ferrisdb.txn.api import LockMode
+
+MAX_SHARE_TRACES = 100_000
+
+
+class LockOwner:
+    """A transaction, as the lock table sees it."""
+
+    __slots__ = ("exclusive_keys", "id", "shared_keys", "thread_id", "waiting")
+
+    def __init__(self, transaction_id: int) -> None:
+        self.id = transaction_id
+        self.thread_id = threading.get_ident()
+        self.exclusive_keys: set[bytes] = set()
+        self.shared_keys: set[bytes] = set()
+        self.waiting: _Waiter | None = None
+
+
+class _Waiter:
+    """One transaction asleep for one key. `gate` opens when the lock is granted or refused."""
+
+    __slots__ = ("gate", "key", "mode", "owner", "refusal")
+
+    def __init__(self, owner: LockOwner, key: bytes, mode: LockMode) -> None:
+        self.owner = owner
+        self.key = key
+        self.mode = mode
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.refusal: errors.Error | None = None
+
+
+class LockTable:
+    """All locks of one store."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._exclusive: dict[bytes, LockOwner] = {}
+        self._shared: dict[bytes, set[LockOwner]] = {}
+        self._queues: dict[bytes, deque[_Waiter]] = {}
+        self._share_traces: dict[bytes, int] = {}
+        self._share_trace_floor = 0
+        self._is_closed = False
+
+    def acquire(self, owner: LockOwner, key: bytes, mode: LockMode) -> None:
+        """Hold `key`, after waiting for those who hold it now.
+
+        Raises DeadlockDetected when waiting would close a cycle, LockNotAvailable when the
+        holder belongs to the calling thread. Nothing is held then that was not held before.
+        """
+        with self._mutex:
+            if self._may_have(owner, key, mode):
+                self._grant(owner, key, mode)
+                return
+            waiter = self._enqueue(owner, key, mode)
+            try:
+                self._refuse_endless_wait(owner)
+            except errors.Error:
+                self._dequeue(waiter)
+                raise
+        try:
+            waiter.gate.acquire()
+        except BaseException:  # Ctrl-C while asleep: leave no waiter behind that nobody wakes
+            self._abandon(waiter)
+            raise
+        if waiter.refusal is not None:
+            raise waiter.refusal
+
+    def release_all(self, owner: LockOwner, commit_timestamp: int | None, oldest_snapshot: int) -> None:
+        """End of a transaction. `commit_timestamp` is None when it wrote nothing or rolled back."""
+        with self._mutex:
+            for key in owner.exclusive_keys:
+                del self._exclusive[key]
+            for key in owner.shared_keys:
+                holders = self._shared[key]
+                holders.discard(owner)
+                if not holders:
+                    del self._shared[key]
+                if commit_timestamp is not None:
+                    self._share_traces[key] = commit_timestamp
+            if self._queues:
+                for key in owner.exclusive_keys | owner.shared_keys:
+                    self._wake(key)
+            if len(self._share_traces) > MAX_SHARE_TRACES:
+                self._merge_old_traces(oldest_snapshot)
+            owner.exclusive_keys = set()
+            owner.shared_keys = set()
+
+    def share_trace(self, key: bytes) -> int:
+        """The newest commit that relied on `key` under a share lock, or 0. May be too new, never too old."""
+        with self._mutex:
+            return max(self._share_traces.get(key, 0), self._share_trace_floor)
+
+    def close(self) -> None:
+        """Refuse everyone who waits."""
+        with self._mutex:
+            self._is_closed = True
+            for queue in self._queues.values():
+                for waiter in queue:
+                    waiter.owner.waiting = None
+                    waiter.refusal = errors.InterfaceError("the database was closed while waiting for a lock")
+                    waiter.gate.release()
+            self._queues.clear()
+
+    # Everything below is called with the mutex held.
+
+    def _may_have(self, owner: LockOwner, key: bytes, mode: LockMode) -> bool:
+        holder = self._exclusive.get(key)
+        if holder is not None:
+            return holder is owner
+        sharers = self._shared.get(key)
+        if sharers is not None and owner in sharers:
+            return mode is LockMode.SHARE or len(sharers) == 1
+        # Those who wait go first, or a row of readers could starve a writer for ever.
+        if key in self._queues:
+            return False
+        return sharers is None or mode is LockMode.SHARE
+
+    def _grant(self, owner: LockOwner, key: bytes, mode: LockMode) -> None:
+        if mode is LockMode.EXCLUSIVE:
+            sharers = self._shared.get(key)
+            if sharers is not None:
+                errors.invariant(sharers == {owner}, "an exclusive lock has no sharers beside it")
+            self._exclusive[key] = owner
+            owner.exclusive_keys.add(key)
+        elif key not in owner.exclusive_keys:
+            self._shared.setdefault(key, set()).add(owner)
+            owner.shared_keys.add(key)
+
+    def _enqueue(self, owner: LockOwner, key: bytes, mode: LockMode) -> _Waiter:
+        if self._is_closed:
+            raise errors.InterfaceError("the database is closed")
+        waiter = _Waiter(owner, key, mode)
+        queue = self._queues.setdefault(key, deque())
+        # Who shares the key already and wants it whole goes first: behind the others it
+        # would wait for waiters that wait for it.
+        if key in owner.shared_keys:
+            queue.appendleft(waiter)
+        else:
+            queue.append(waiter)
+        owner.waiting = waiter
+        return waiter
+
+    def _dequeue(self, waiter: _Waiter) -> None:
+        waiter.owner.waiting = None
+        queue = self._queues.get(waiter.key)
+        if queue is None or waiter not in queue:
+            return
+        queue.remove(waiter)
+        if not queue:
+            del self._queues[waiter.key]
+        else:
+            self._wake(waiter.key)
+
+    def _wake(self, key: bytes) -> None:
+        queue = self._queues.get(key)
+        while queue:
+            waiter = queue[0]
+            if not self._is_free_for(waiter):
+                return
+            queue.popleft()
+            self._grant(waiter.owner, key, waiter.mode)
+            waiter.owner.waiting = None
+            waiter.gate.release()
+        if queue is not None:
+            del self._queues[key]
+
+    def _is_free_for(self, waiter: _Waiter) -> bool:
+        if waiter.key in self._exclusive:
+            return False
+        others = self._shared.get(waiter.key, set()) - {waiter.owner}
+        return not others or waiter.mode is LockMode.SHARE
+
+    def _refuse_endless_wait(self, owner: LockOwner) -> None:
+        path = self._path_without_end(owner)
+        if path is None:
+            return
+        last = path[-1]
+        chain = " -> ".join(str(each.id) for each in (owner, *path))
+        if last is owner:
+            raise errors.DeadlockDetected(
+                f"deadlock: transaction {owner.id} would wait for itself",
+                detail=f"each waits for the next: {chain}",
+                hint="roll back and run the transaction again; taking rows in one order avoids deadlocks",
+            )
+        raise errors.LockNotAvailable(
+            f"transaction {owner.id} would wait for ever: transaction {last.id} holds the row"
+            " and is open in this same thread",
+            hint="commit or roll that transaction back first, or run the two in different threads",
+        )
+
+    def _path_without_end(self, owner: LockOwner) -> list[LockOwner] | None:
+        """The shortest way from `owner` along "waits for" to itself or to its own thread."""
+        came_from: dict[LockOwner, LockOwner] = {}
+        frontier = deque([owner])
+        while frontier:
+            current = frontier.popleft()
+            for blocker in self._blockers(current):
+                if blocker is owner or blocker.thread_id == owner.thread_id:
+                    path = [blocker, current]
+                    while path[-1] is not owner:
+                        path.append(came_from[path[-1]])
+                    return path[-2::-1]
+                if blocker not in came_from:
+                    came_from[blocker] = current
+                    frontier.append(blocker)
+        return None
+
+    def _blockers(self, owner: LockOwner) -> Iterator[LockOwner]:
+        waiter = owner.waiting
+        if waiter is None:
+            return
+        holder = self._exclusive.get(waiter.key)
+        if holder is not None and holder is not owner:
+            yield holder
+        if waiter.mode is LockMode.EXCLUSIVE:
+            yield from self._shared.get(waiter.key, set()) - {owner}
+        for ahead in self._queues.get(waiter.key, ()):
+            if ahead is waiter:
+                return
+            yield ahead.owner
+
+    def _merge_old_traces(self, oldest_snapshot: int) -> None:
+        needed = {key: at for key, at in self._share_traces.items() if at > oldest_snapshot}
+        if len(needed) > MAX_SHARE_TRACES // 2:
+            by_age = sorted(needed.items(), key=lambda item: item[1])
+            merged = by_age[: len(by_age) // 2]
+            self._share_trace_floor = merged[-1][1]
+            needed = dict(by_age[len(merged) :])
+        self._share_traces = needed
+
+    def _abandon(self, waiter: _Waiter) -> None:
+        with self._mutex:
+            self._dequeue(waiter)

@@ -1,0 +1,140 @@
+"""What one transaction has written and nobody else sees yet.
+
+    values    key -> value, None for a deletion          what commit hands to the engine
+    keys      the same keys in order                     built only when a scan asks
+    undo      (key, what stood there before), ...        built once there is a savepoint
+
+A savepoint is a position in the undo list. Going back pops entries and puts the old
+values in place again.
+
+Reads lay these values over a scan of the snapshot, a batch at a time:
+
+    snapshot batch   a   c   d           own   b=1  c=None
+    result           a   b   d           one batch that no own key touches passes as it is
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+
+from sortedcontainers import SortedList
+
+from ferrisdb import errors
+from ferrisdb.txn.api import Batch
+
+ENTRY_OVERHEAD_BYTES = 120
+"""What Python keeps beside the bytes of a key and a value: two objects and a dict slot."""
+
+
+class _Absent:
+    """In the undo list: this transaction had not written the key."""
+
+
+_ABSENT = _Absent()
+
+
+class WriteSet:
+    """Own writes of one transaction. Used by one thread at a time."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.values: dict[bytes, bytes | None] = {}
+        self.size_bytes = 0
+        self._max_bytes = max_bytes
+        self._ordered: SortedList | None = None
+        self._unordered: list[bytes] = []
+        self._undo: list[tuple[bytes, bytes | None | _Absent]] = []
+        self._has_savepoint = False
+
+    def write(self, key: bytes, value: bytes | None) -> None:
+        """Raises TransactionTooLarge; the write set is then as it was."""
+        size = len(key) + ENTRY_OVERHEAD_BYTES + (0 if value is None else len(value))
+        if self.size_bytes + size > self._max_bytes:
+            raise errors.TransactionTooLarge(
+                f"the transaction is larger than {self._max_bytes} bytes",
+                hint="commit in smaller parts (`ferrisdb import` has --batch)",
+            )
+        self.size_bytes += size
+        if self._has_savepoint:
+            self._undo.append((key, self.values.get(key, _ABSENT)))
+        if key not in self.values:
+            self._unordered.append(key)
+        self.values[key] = value
+
+    def savepoint(self) -> int:
+        self._has_savepoint = True
+        return len(self._undo)
+
+    def rollback_to(self, position: int) -> None:
+        errors.invariant(position <= len(self._undo), "a savepoint lies within the undo list")
+        while len(self._undo) > position:
+            key, previous = self._undo.pop()
+            current = self.values[key]
+            self.size_bytes -= len(key) + ENTRY_OVERHEAD_BYTES + (0 if current is None else len(current))
+            if isinstance(previous, _Absent):
+                del self.values[key]
+                self._ordered = None
+            else:
+                self.values[key] = previous
+        if self._ordered is None:
+            self._unordered = list(self.values)
+
+    def keys_between(self, lo: bytes, hi: bytes | None) -> list[bytes]:
+        """Own keys with lo <= key < hi, ascending."""
+        if not self.values:
+            return []
+        if self._ordered is None:
+            self._ordered = SortedList()
+        if self._unordered:
+            self._ordered.update(self._unordered)
+            self._unordered = []
+        keys: list[bytes] = list(
+            self._ordered.irange(lo, hi, inclusive=(True, False)) if hi is not None else self._ordered.irange(lo)
+        )
+        return keys
+
+
+def overlay(
+    snapshot: Iterator[tuple[list[bytes], list[bytes]]],
+    own_keys: list[bytes],
+    own_values: dict[bytes, bytes | None],
+    reverse: bool,
+) -> Iterator[Batch]:
+    """Lay own writes (`own_keys` ascending) over the batches of a snapshot."""
+    remaining_from, remaining_to = 0, len(own_keys)
+    for keys, values in snapshot:
+        last = keys[-1]
+        if reverse:
+            cut = bisect_left(own_keys, last, remaining_from, remaining_to)
+            touched, remaining_to = own_keys[cut:remaining_to], cut
+        else:
+            cut = bisect_right(own_keys, last, remaining_from, remaining_to)
+            touched, remaining_from = own_keys[remaining_from:cut], cut
+        if touched:
+            merged = _merge(keys, values, touched, own_values, reverse)
+            if merged[0]:
+                yield merged
+        else:
+            yield keys, values
+    rest = own_keys[remaining_from:remaining_to]
+    merged = _merge([], [], rest, own_values, reverse)
+    if merged[0]:
+        yield merged
+
+
+def _merge(
+    keys: list[bytes],
+    values: list[bytes],
+    own_keys: list[bytes],
+    own_values: dict[bytes, bytes | None],
+    reverse: bool,
+) -> Batch:
+    merged = dict(zip(keys, values, strict=True))
+    for key in own_keys:
+        value = own_values[key]
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    ordered = sorted(merged, reverse=reverse)
+    return ordered, [merged[key] for key in ordered]

@@ -1,0 +1,268 @@
+"""Locks: who waits, who is woken, and which waits are refused because they would never end."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+from ferrisdb import errors
+from ferrisdb.txn import locks
+from ferrisdb.txn.api import LockMode
+from ferrisdb.txn.locks import LockOwner, LockTable
+
+SHARE, EXCLUSIVE = LockMode.SHARE, LockMode.EXCLUSIVE
+
+
+class Holder:
+    """A transaction with a thread of its own, as a schedule needs it."""
+
+    def __init__(self, table: LockTable, number: int) -> None:
+        self.table = table
+        self.owner = LockOwner(number)
+        self.owner.thread_id = -number
+        self.error: errors.Error | None = None
+        self.thread: threading.Thread | None = None
+
+    def take(self, key: bytes, mode: LockMode = EXCLUSIVE) -> None:
+        self.table.acquire(self.owner, key, mode)
+
+    def wait_for(self, key: bytes, mode: LockMode = EXCLUSIVE) -> None:
+        """Ask in a thread, and return once that thread is asleep."""
+        self.thread = threading.Thread(target=self._ask, args=(key, mode))
+        self.thread.start()
+        while self.owner.waiting is None and self.thread.is_alive():
+            time.sleep(0.001)
+
+    def _ask(self, key: bytes, mode: LockMode) -> None:
+        try:
+            self.take(key, mode)
+        except errors.Error as error:
+            self.error = error
+
+    def is_waiting(self) -> bool:
+        return self.owner.waiting is not None
+
+    def woken(self) -> None:
+        assert self.thread is not None
+        self.thread.join(10)
+        assert not self.thread.is_alive(), "the waiter was never woken"
+
+    def end(self, commit_timestamp: int | None = None, oldest_snapshot: int = 0) -> None:
+        self.table.release_all(self.owner, commit_timestamp, oldest_snapshot)
+
+
+@pytest.fixture
+def table() -> LockTable:
+    return LockTable()
+
+
+def holders(table: LockTable, count: int) -> list[Holder]:
+    return [Holder(table, number) for number in range(1, count + 1)]
+
+
+def test_a_second_writer_waits_until_the_first_ends(table: LockTable) -> None:
+    first, second = holders(table, 2)
+    first.take(b"row")
+    second.wait_for(b"row")
+    assert second.is_waiting()
+
+    first.end()
+    second.woken()
+
+    assert second.error is None
+    assert b"row" in second.owner.exclusive_keys
+
+
+def test_sharers_stand_side_by_side_and_a_writer_waits_for_all_of_them(table: LockTable) -> None:
+    a, b, writer = holders(table, 3)
+    a.take(b"row", SHARE)
+    b.take(b"row", SHARE)
+    writer.wait_for(b"row")
+
+    a.end()
+    assert writer.is_waiting()
+    b.end()
+    writer.woken()
+
+    assert b"row" in writer.owner.exclusive_keys
+
+
+def test_a_new_sharer_does_not_overtake_a_waiting_writer(table: LockTable) -> None:
+    reader, writer, late_reader = holders(table, 3)
+    reader.take(b"row", SHARE)
+    writer.wait_for(b"row")
+    late_reader.wait_for(b"row", SHARE)
+    assert late_reader.is_waiting()
+
+    reader.end()
+    writer.woken()
+    assert late_reader.is_waiting()
+    writer.end()
+    late_reader.woken()
+
+
+def test_a_lone_sharer_may_write_at_once(table: LockTable) -> None:
+    (only,) = holders(table, 1)
+    only.take(b"row", SHARE)
+    only.take(b"row", EXCLUSIVE)
+    only.end()
+    (next_one,) = holders(table, 1)
+    next_one.take(b"row")
+
+
+def test_a_sharer_that_wants_to_write_goes_before_those_who_came_later(table: LockTable) -> None:
+    a, b, stranger = holders(table, 3)
+    a.take(b"row", SHARE)
+    b.take(b"row", SHARE)
+    stranger.wait_for(b"row")
+    a.wait_for(b"row")
+
+    b.end()
+    a.woken()
+
+    assert a.error is None
+    assert stranger.is_waiting()
+    a.end()
+    stranger.woken()
+
+
+def test_two_that_wait_for_each_other_are_found_when_the_second_asks(table: LockTable) -> None:
+    a, b = holders(table, 2)
+    a.take(b"x")
+    b.take(b"y")
+    a.wait_for(b"y")
+
+    with pytest.raises(errors.DeadlockDetected) as caught:
+        b.take(b"x")
+
+    assert caught.value.detail == "each waits for the next: 2 -> 1 -> 2"
+    assert a.is_waiting()
+    b.end()
+    a.woken()
+
+
+def test_two_sharers_that_both_want_to_write_are_a_deadlock(table: LockTable) -> None:
+    a, b = holders(table, 2)
+    a.take(b"row", SHARE)
+    b.take(b"row", SHARE)
+    a.wait_for(b"row")
+    with pytest.raises(errors.DeadlockDetected):
+        b.take(b"row")
+    b.end()
+    a.woken()
+    assert a.error is None
+
+
+def test_a_cycle_through_a_queue_is_found(table: LockTable) -> None:
+    a, b, c = holders(table, 3)
+    a.take(b"x", SHARE)
+    c.take(b"y")
+    b.wait_for(b"x")  # b waits for a
+    c.wait_for(b"x", SHARE)  # c could share with a, but stands behind b
+    with pytest.raises(errors.DeadlockDetected) as caught:
+        a.take(b"y")  # a waits for c, c for b, b for a
+    assert caught.value.detail == "each waits for the next: 1 -> 3 -> 2 -> 1"
+    a.end()
+    b.woken()
+    b.end()
+    c.woken()
+
+
+def test_waiting_for_a_transaction_of_the_same_thread_is_refused(table: LockTable) -> None:
+    first, second = holders(table, 2)
+    second.owner.thread_id = first.owner.thread_id
+    first.take(b"row")
+    with pytest.raises(errors.LockNotAvailable, match="open in this same thread"):
+        second.take(b"row")
+    first.end()
+    second.take(b"row")
+
+
+def test_a_refused_request_leaves_nothing_behind(table: LockTable) -> None:
+    a, b, c = holders(table, 3)
+    a.take(b"x")
+    b.take(b"y")
+    a.wait_for(b"y")
+    with pytest.raises(errors.DeadlockDetected):
+        b.take(b"x")
+    b.end()
+    a.woken()
+    a.end()
+    c.take(b"x")
+    c.take(b"y")
+
+
+def test_closing_refuses_those_who_wait(table: LockTable) -> None:
+    a, b = holders(table, 2)
+    a.take(b"row")
+    b.wait_for(b"row")
+    table.close()
+    b.woken()
+    assert isinstance(b.error, errors.InterfaceError)
+
+
+def test_a_committed_share_lock_leaves_its_commit_behind(table: LockTable) -> None:
+    (reader,) = holders(table, 1)
+    reader.take(b"parent", SHARE)
+    reader.end(commit_timestamp=7)
+    assert table.share_trace(b"parent") == 7
+    assert table.share_trace(b"other") == 0
+
+
+def test_traces_stay_bounded_and_err_only_towards_newer(
+    table: LockTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "MAX_SHARE_TRACES", 10)
+    for timestamp in range(1, 101):
+        holder = Holder(table, timestamp)
+        holder.take(b"parent %d" % timestamp, SHARE)
+        holder.end(commit_timestamp=timestamp)
+        assert len(table._share_traces) <= 11
+    for timestamp in range(1, 101):
+        assert table.share_trace(b"parent %d" % timestamp) >= timestamp
+
+
+def test_whatever_the_schedule_nobody_sleeps_for_ever_and_no_two_hold_the_same_key() -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    table = LockTable()
+    held: dict[bytes, list[tuple[int, LockMode]]] = {bytes([k]): [] for k in range(4)}
+    guard = threading.Lock()
+    clashes: list[str] = []
+
+    def client(number: int) -> None:
+        dice = random.Random(seed + number)
+        for turn in range(150):
+            owner = LockOwner(number * 1000 + turn)
+            mine: dict[bytes, LockMode] = {}
+            try:
+                for _ in range(dice.randrange(1, 4)):
+                    key, mode = bytes([dice.randrange(4)]), dice.choice((SHARE, EXCLUSIVE))
+                    table.acquire(owner, key, mode)
+                    with guard:
+                        others = [m for n, m in held[key] if n != owner.id]
+                        if others and (mode is EXCLUSIVE or EXCLUSIVE in others):
+                            clashes.append(f"{key!r}: {owner.id} {mode} beside {held[key]}")
+                        held[key].append((owner.id, mode))
+                    mine[key] = mode
+            except errors.DeadlockDetected:
+                pass
+            finally:
+                with guard:
+                    for key in mine:
+                        held[key] = [entry for entry in held[key] if entry[0] != owner.id]
+                table.release_all(owner, None, 0)
+
+    threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), f"asleep for ever, seed {seed}"
+    assert not clashes, f"seed {seed}"
+    assert not table._exclusive
+    assert not table._shared
+    assert not table._queues
