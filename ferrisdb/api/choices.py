@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from os import PathLike, fspath
+
 from ferrisdb.errors import InterfaceError, InvalidParameterValue
 from ferrisdb.storage.options import Durability
 from ferrisdb.txn.api import IsolationLevel
 
 
-def checked_path(path: object) -> str:
-    if not isinstance(path, str):
-        raise InterfaceError(f"path is a str, not {type(path).__name__}", hint="str(path) makes one")
-    if not path:
-        raise InterfaceError('path is empty; ":memory:" is a database in memory')
-    return path
+def checked_path(path: str | PathLike[str]) -> str:
+    """Raises InterfaceError for what is no path. Bytes are none: a path is text in every message."""
+    text = fspath(path) if isinstance(path, (str, PathLike)) else None
+    if not isinstance(text, str):
+        raise InterfaceError(f"path is a str or a Path, not {type(path).__name__}")
+    if not text or "\0" in text:
+        raise InterfaceError('path is empty or holds a null character; ":memory:" is a database in memory')
+    return text
 
 
 def durability_of(given: Durability | str) -> Durability:

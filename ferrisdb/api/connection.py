@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from os import PathLike
 from types import TracebackType
 
 from ferrisdb import errors
@@ -169,7 +170,10 @@ class Connection:
 
 
 def connect(
-    path: str = MEMORY, autocommit: bool = False, *, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT
+    path: str | PathLike[str] = MEMORY,
+    autocommit: bool = False,
+    *,
+    isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
 ) -> Connection:
     """A PEP 249 connection to the database in the folder `path`, which is created if absent.
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
+from os import PathLike
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -30,7 +31,7 @@ from ferrisdb.api.transaction import Transaction, drain
 from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
-from ferrisdb.storage.engine import EngineStatistics
+from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.storage.options import Durability
 from ferrisdb.txn.api import IsolationLevel
 
@@ -160,7 +161,7 @@ class Database:
 
 
 def open(
-    path: str = MEMORY,
+    path: str | PathLike[str] = MEMORY,
     *,
     durability: Durability | str | None = None,
     cache_bytes: int | None = None,
@@ -184,7 +185,8 @@ def open(
         "block_bytes": block_bytes,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    return Database(checked_path(path), lease(path, given))
+    checked = checked_path(path)
+    return Database(checked, lease(checked, given))
 
 
 def _refuse_open_transaction(statements: Statements) -> None:

@@ -55,16 +55,17 @@ class CsvFile:
         self._quoted_null = f'"{format.null_text}"'
         self._raw_lines: list[str] = []
         self._file = self._open()
+        stream = gzip.GzipFile(fileobj=self._file) if path.endswith(".gz") else self._file
+        self._text = io.TextIOWrapper(cast(BinaryIO, stream), encoding=format.encoding, newline="")
         self._reader = csv.reader(self._lines(), delimiter=format.delimiter, strict=True)
         self.header = self._read_header()
 
     def _open(self) -> BinaryIO:
         try:
-            file = Path(self.path).open("rb")
             self.size_bytes = Path(self.path).stat().st_size
+            return Path(self.path).open("rb")
         except OSError as error:
             raise OperationalError(f"cannot read {self.path}: {error.strerror or error}") from None
-        return file
 
     @property
     def position_bytes(self) -> int:
@@ -77,7 +78,11 @@ class CsvFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._close()
+
+    def _close(self) -> None:
+        self._text.close()
+        self._file.close()  # a GzipFile leaves it open
 
     def records(self) -> Iterator[tuple[int, Fields]]:
         """Yield (line, fields) of each record; lines count from 1, the header's included."""
@@ -126,10 +131,7 @@ class CsvFile:
             raise OperationalError(f"cannot read {self.path}: {error}") from None
 
     def _lines(self) -> Iterator[str]:
-        is_compressed = self.path.endswith(".gz")
-        stream = gzip.GzipFile(fileobj=self._file) if is_compressed else self._file
-        text = io.TextIOWrapper(cast(BinaryIO, stream), encoding=self._format.encoding, newline="")
-        for line in text:
+        for line in self._text:
             self._raw_lines.append(line)
             yield line
 
@@ -142,7 +144,7 @@ class CsvFile:
                 if not name.strip():
                     raise DataError(f"{self.path}, line 1: field {place} of the header is empty")
         except BaseException:
-            self._file.close()
+            self._close()
             raise
         return [name.strip() for name in names]
 

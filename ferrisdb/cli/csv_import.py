@@ -102,7 +102,7 @@ class _Loader:
         try:
             tx.execute_many(self._insert_sql, rows)
         except Error as error:
-            if error.retryable or tx.is_over:
+            if error.retryable:  # the transaction is over, and no row is to blame
                 raise
             tx.rollback_to(savepoint)
             self._insert_one_by_one(tx, chunk, rows)
@@ -145,7 +145,7 @@ def _at(error: Error, where: str) -> Error:
 
 def _chunks(file: CsvFile, rows: int, progress: Progress) -> Iterator[_Chunk]:
     """Chunks of at most `rows` records, and never none of them."""
-    chunk, seen_bytes = _Chunk([], []), file.position_bytes
+    chunk, seen_bytes = _Chunk([], []), 0
     for line, fields in file.records():
         chunk.lines.append(line)
         chunk.fields.append(fields)

@@ -32,15 +32,18 @@ _RIGHT_ALIGNED = frozenset({Kind.INTEGER, Kind.DOUBLE, Kind.NUMERIC})
 def _drawn(table_format: str) -> Writer:
     def write(columns: Columns, rows: Rows, out: TextIO) -> None:
         # Late: it takes longer to import than a short statement to run.
-        from tabulate import tabulate  # noqa: PLC0415
+        import tabulate  # noqa: PLC0415
+
+        tabulate.MIN_PADDING = 0  # else every header is two wider than its column needs
 
         show = _markdown_cell if table_format == "pipe" else _cell
-        drawn = tabulate(
+        drawn = tabulate.tabulate(
             [[show(value) for value in row] for row in rows],
             headers=[show(column.name) for column in columns],
             tablefmt=table_format,
             # Its own reading of numbers would round NUMERIC and align the text "007" right.
             disable_numparse=True,
+            preserve_whitespace=True,
             colalign=["right" if c.type.kind in _RIGHT_ALIGNED else "left" for c in columns],
         )
         out.write(drawn + "\n")

@@ -158,10 +158,13 @@ def create_table(  # noqa: PLR0917
     conflict, whatever they define (see the module). Raises DuplicateTable when the name, or
     an index's, is taken; SerializationFailure.
     """
+    names = [name, *(index.name for index in indexes)]
+    for wanted in names:
+        # A mistake that shows already is told without stopping all other DDL.
+        if view.table(wanted) is not None or view.index(wanted) is not None:
+            _refuse_duplicate(wanted)
     _begin_change(tx)
-    if view.table(name) is not None or view.index(name) is not None:
-        _refuse_duplicate(name)
-    _claim(tx, [name, *(index.name for index in indexes)])
+    _claim(tx, names)
     table = Table(_next_table_id(tx), name, tuple(columns), tuple(primary_key), tuple(indexes))
     _write(tx, table)
     return table

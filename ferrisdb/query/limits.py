@@ -23,9 +23,7 @@ def check_result_columns(count: int, position: int) -> None:
 
 def check_tables(count: int, position: int) -> None:
     if count > MAX_TABLES_IN_FROM:
-        raise StatementTooLarge(
-            f"more than {MAX_TABLES_IN_FROM} tables in one FROM", position=position
-        )
+        raise StatementTooLarge(f"more than {MAX_TABLES_IN_FROM} tables in one FROM", position=position)
 
 
 def check_expression_depth(depth: int, position: int) -> None:

@@ -50,7 +50,9 @@ class Parameters:
         shown = f"?{key}" if isinstance(key, int) else f":{key}"
         given = len(self._types)
         if isinstance(key, int) and all(isinstance(name, int) for name in self._types):
-            detail = f"{given} value{'' if given == 1 else 's'} were given" if given != 1 else "1 value was given"
+            detail = (
+                f"{given} value{'' if given == 1 else 's'} were given" if given != 1 else "1 value was given"
+            )
         else:
             detail = "given are " + ", ".join(str(name) for name in self._types)
         raise UndefinedParameter(f"there is no value for parameter {shown}", detail=detail)

@@ -18,8 +18,7 @@ from ferrisdb.query.change.delete import PreparedDelete, prepare_delete
 from ferrisdb.query.change.insert import PreparedInsert, prepare_insert
 from ferrisdb.query.change.update import PreparedUpdate, prepare_update
 from ferrisdb.query.parameters import Parameters
-from ferrisdb.query.plan import PlannedQuery, plan_query
-from ferrisdb.query.result import ResultColumn
+from ferrisdb.query.plan import PlannedQuery, ResultColumn, plan_query
 from ferrisdb.query.types import TEXT
 
 EXPLAIN_COLUMNS = (ResultColumn("QUERY PLAN", TEXT),)
@@ -27,7 +26,6 @@ EXPLAIN_COLUMNS = (ResultColumn("QUERY PLAN", TEXT),)
 
 @dataclass(frozen=True, slots=True)
 class PreparedQuery:
-    columns: tuple[ResultColumn, ...]
     plan: PlannedQuery
 
 
@@ -36,12 +34,13 @@ class PreparedExplain:
     lines: tuple[str, ...]
 
 
+ChangeStatement = ast.Insert | ast.Update | ast.Delete
 PreparedChange = PreparedInsert | PreparedUpdate | PreparedDelete
 Prepared = PreparedQuery | PreparedChange | PreparedExplain
 
 
 def prepare_change(
-    statement: ast.Insert | ast.Update | ast.Delete, catalog: CatalogView, parameters: Parameters
+    statement: ChangeStatement, catalog: CatalogView, parameters: Parameters
 ) -> PreparedChange:
     if isinstance(statement, ast.Insert):
         return prepare_insert(statement, catalog, parameters)
@@ -51,13 +50,10 @@ def prepare_change(
 
 
 def prepare_query(query: ast.Query, catalog: CatalogView, parameters: Parameters) -> PreparedQuery:
-    plan = plan_query(query, catalog, parameters)
-    return PreparedQuery(tuple(ResultColumn(column.name, column.type) for column in plan.columns), plan)
+    return PreparedQuery(plan_query(query, catalog, parameters))
 
 
-def prepare_explain(
-    explain: ast.Explain, catalog: CatalogView, parameters: Parameters
-) -> PreparedExplain:
+def prepare_explain(explain: ast.Explain, catalog: CatalogView, parameters: Parameters) -> PreparedExplain:
     statement = explain.statement
     if isinstance(statement, ast.Query):
         return PreparedExplain(tuple(plan_query(statement, catalog, parameters).explain()))

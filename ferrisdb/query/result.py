@@ -25,21 +25,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ferrisdb.errors import Error
 from ferrisdb.query.guard import Guard
-from ferrisdb.query.types import SqlType, Value
-
-Row = tuple[Value, ...]
+from ferrisdb.query.plan import ResultColumn, Row
 
 ROWS_MADE_AT_EXECUTE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class ResultColumn:
-    name: str
-    type: SqlType
 
 
 class RowSource:

@@ -29,18 +29,28 @@ from ferrisdb.errors import (
     broken,
 )
 from ferrisdb.query import ast
-from ferrisdb.query.define import SchemaStatement, schema_word
+from ferrisdb.query.define.statements import SchemaStatement, schema_word
 from ferrisdb.query.guard import Guard
 from ferrisdb.query.parameters import Parameters
-from ferrisdb.query.prepared import EXPLAIN_COLUMNS, PreparedExplain, PreparedQuery
-from ferrisdb.query.result import Result, ResultColumn, RowSource
+from ferrisdb.query.plan import ResultColumn
+from ferrisdb.query.prepared import EXPLAIN_COLUMNS, ChangeStatement, PreparedExplain, PreparedQuery
+from ferrisdb.query.result import Result, RowSource
 from ferrisdb.query.schema import Table
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
-from ferrisdb.query.statement_runner import ParameterRow, StatementRunner, check_parameters, is_change
+from ferrisdb.query.statement_runner import ParameterRow, StatementRunner, check_parameters
 from ferrisdb.query.transaction_state import SessionStatus, TransactionState
 from ferrisdb.txn.api import IsolationLevel, Store, Transaction
 
 __all__ = ["Result", "ResultColumn", "Session", "SessionStatus", "SharedState"]
+
+ControlStatement = (
+    ast.Begin
+    | ast.Commit
+    | ast.Rollback
+    | ast.CreateSavepoint
+    | ast.RollbackToSavepoint
+    | ast.ReleaseSavepoint
+)
 
 T = TypeVar("T")
 
@@ -161,7 +171,7 @@ class Session:
         self._check_not_failed(syntax)
         if isinstance(syntax, (ast.Query, ast.Explain)):
             return self._query(parsed, given)
-        if is_change(syntax):
+        if isinstance(syntax, ChangeStatement):
             word = type(syntax).__name__.upper()
             count = self._writing(word, lambda runner: runner.change(parsed, given))
             return Result(word, row_count=count)
@@ -173,7 +183,7 @@ class Session:
     def _execute_many(self, parsed: ParsedStatement, rows: Iterable[ParameterRow]) -> int:
         syntax = parsed.syntax
         self._check_not_failed(syntax)
-        if not is_change(syntax):
+        if not isinstance(syntax, ChangeStatement):
             raise InterfaceError(
                 "execute_many runs INSERT, UPDATE or DELETE", hint="run other statements with execute"
             )
@@ -190,7 +200,7 @@ class Session:
             if error is not None:
                 state.fail()
 
-        result = _result(runner, parsed, given, self._guard, end, _nothing)
+        result = _result(runner, parsed, given, guard=self._guard, end=end, abandon=_nothing)
         state.watch(result)
         return result
 
@@ -207,7 +217,12 @@ class Session:
 
         try:
             result = _result(
-                runner, parsed, given, Guard("result"), end, lambda: shared.abandon(transaction)
+                runner,
+                parsed,
+                given,
+                guard=Guard("result"),
+                end=end,
+                abandon=lambda: shared.abandon(transaction),
             )
         except BaseException:
             transaction.rollback()
@@ -217,7 +232,9 @@ class Session:
         return result
 
     def _define(self, syntax: SchemaStatement) -> str:
-        return self._writing(schema_word(syntax), lambda runner: runner.define(syntax))
+        word = schema_word(syntax)
+        self._writing(word, lambda runner: runner.define(syntax))
+        return word
 
     def _writing(self, word: str, work: Callable[[StatementRunner], T]) -> T:
         """Do `work` in the open transaction, or in one of its own."""
@@ -237,28 +254,24 @@ class Session:
 
     # --- transactions -------------------------------------------------------------------
 
-    def _control(self, syntax: ast.Statement) -> str:
+    def _control(self, syntax: ControlStatement) -> str:
         """BEGIN and its kin; the tag."""
-        match syntax:
-            case ast.Begin():
-                self._begin(syntax.isolation, syntax.is_read_only)
-                return "BEGIN"
-            case ast.Commit():
-                return "COMMIT" if self._commit() else "ROLLBACK"
-            case ast.Rollback():
-                self._rollback()
-                return "ROLLBACK"
-            case ast.CreateSavepoint():
-                self._open_state("SAVEPOINT").add_savepoint(syntax.name)
-                return "SAVEPOINT"
-            case ast.RollbackToSavepoint():
-                self._open_state("ROLLBACK TO SAVEPOINT").rollback_to(syntax.name)
-                return "ROLLBACK"
-            case ast.ReleaseSavepoint():
-                self._open_state("RELEASE SAVEPOINT").release(syntax.name)
-                return "RELEASE"
-            case _:
-                broken(f"a session knows every statement, but not {type(syntax).__name__}")
+        if isinstance(syntax, ast.Begin):
+            self._begin(syntax.isolation, syntax.is_read_only)
+            return "BEGIN"
+        if isinstance(syntax, ast.Commit):
+            return "COMMIT" if self._commit() else "ROLLBACK"
+        if isinstance(syntax, ast.Rollback):
+            self._rollback()
+            return "ROLLBACK"
+        if isinstance(syntax, ast.CreateSavepoint):
+            self._open_state("SAVEPOINT").add_savepoint(syntax.name)
+            return "SAVEPOINT"
+        if isinstance(syntax, ast.RollbackToSavepoint):
+            self._open_state("ROLLBACK TO SAVEPOINT").rollback_to(syntax.name)
+            return "ROLLBACK"
+        self._open_state("RELEASE SAVEPOINT").release(syntax.name)
+        return "RELEASE"
 
     def _begin(self, isolation: IsolationLevel | None, read_only: bool) -> None:
         if self._state is not None:
@@ -297,9 +310,7 @@ class Session:
 
     def _open_state(self, word: str) -> TransactionState:
         if self._state is None:
-            raise NoActiveTransaction(
-                f"{word} outside of a transaction", hint="BEGIN opens one"
-            )
+            raise NoActiveTransaction(f"{word} outside of a transaction", hint="BEGIN opens one")
         return self._state
 
     # --- checks -------------------------------------------------------------------------
@@ -327,6 +338,7 @@ def _result(
     runner: StatementRunner,
     parsed: ParsedStatement,
     given: Parameters,
+    *,
     guard: Guard,
     end: Callable[[BaseException | None], None],
     abandon: Callable[[], None],
@@ -338,7 +350,9 @@ def _result(
         return Result("EXPLAIN", EXPLAIN_COLUMNS, ready=[(line,) for line in prepared.lines])
     if not isinstance(prepared, PreparedQuery):
         broken("a query is prepared as one")
-    result = Result("SELECT", prepared.columns, source=RowSource(runner.query(prepared, given), guard, end, abandon))
+    result = Result(
+        "SELECT", prepared.plan.columns, source=RowSource(runner.query(prepared, given), guard, end, abandon)
+    )
     result.make_first_rows()
     return result
 

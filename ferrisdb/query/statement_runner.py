@@ -13,17 +13,19 @@ than a committed DDL gets a SerializationFailure instead of writing rows in an o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from ferrisdb.errors import InterfaceError, UndefinedParameter, invariant
+from ferrisdb.errors import UndefinedParameter, broken
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import table_key
 from ferrisdb.query.change.execution import Execution
-from ferrisdb.query.change.insert import INSERT_BATCH_ROWS, PreparedInsert
-from ferrisdb.query.define import Definition, SchemaStatement, run_schema_statement
-from ferrisdb.query.parameters import Parameters
+from ferrisdb.query.define.definition import Definition
+from ferrisdb.query.define.statements import SchemaStatement, run_schema_statement
+from ferrisdb.query.many_runs import ManyRuns
+from ferrisdb.query.parameters import NO_PARAMETERS, Parameters
 from ferrisdb.query.prepared import (
+    ChangeStatement,
     Prepared,
     PreparedChange,
     PreparedExplain,
@@ -35,7 +37,6 @@ from ferrisdb.query.prepared import (
 from ferrisdb.query.result import Row
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
 from ferrisdb.query.statement_cache import MAX_CACHED_CHARACTERS
-from ferrisdb.query.types import Value
 from ferrisdb.txn.api import LockMode, Transaction
 
 ParameterRow = Sequence[object] | Mapping[str, object]
@@ -62,9 +63,10 @@ class StatementRunner:
             prepared = prepare_query(syntax, catalog, given)
         elif isinstance(syntax, ast.Explain):
             prepared = prepare_explain(syntax, catalog, given)
+        elif isinstance(syntax, ChangeStatement):
+            prepared = prepare_change(syntax, catalog, given)
         else:
-            invariant(is_change(syntax), "only queries and changes are prepared")
-            prepared = prepare_change(syntax, catalog, given)  # type: ignore[arg-type]
+            broken("only queries and changes are prepared")
         if len(parsed.sql) <= MAX_CACHED_CHARACTERS:
             self._shared.plans.put(key, prepared)
         return prepared
@@ -73,77 +75,30 @@ class StatementRunner:
         """The rows, made while they are taken."""
         return prepared.plan.run(self._transaction, given, self._now)
 
-    def define(self, syntax: SchemaStatement) -> str:
-        """Run a CREATE or DROP: its tag."""
+    def define(self, syntax: SchemaStatement) -> None:
+        """Run a CREATE or DROP."""
         catalog = self._shared.catalog.view(self._transaction)
-        definition = Definition(self._transaction, catalog, self._now)
-        return run_schema_statement(syntax, definition)
+        run_schema_statement(syntax, Definition(self.execution(NO_PARAMETERS), catalog))
 
     def change(self, parsed: ParsedStatement, given: Parameters) -> int:
         """Run an INSERT, UPDATE or DELETE: the number of rows."""
-        prepared = self._prepare_change(parsed, given)
-        self._lock(prepared)
-        return prepared.run(self._execution(given))
+        prepared = self.prepare_change(parsed, given)
+        return prepared.run(self.execution(given))
 
     def change_many(self, parsed: ParsedStatement, rows: Iterable[ParameterRow]) -> int:
         """Run it with each of the parameters, in order: the number of rows together."""
-        by_signature: dict[Hashable, PreparedChange] = {}
-        batch = _InsertBatch()
-        count = 0
-        for row in rows:
-            given = Parameters.of(row)
-            prepared = by_signature.get(given.signature)
-            if prepared is None:
-                prepared = by_signature[given.signature] = self._prepare_change(parsed, given)
-                self._lock(prepared)
-            execution = self._execution(given)
-            if isinstance(prepared, PreparedInsert) and not prepared.reads_store:
-                count += batch.add(prepared, execution)
-            else:
-                batch.write()
-                count += prepared.run(execution)
-        batch.write()
-        return count
+        return ManyRuns(self, parsed).run(rows)
 
-    def _prepare_change(self, parsed: ParsedStatement, given: Parameters) -> PreparedChange:
+    def prepare_change(self, parsed: ParsedStatement, given: Parameters) -> PreparedChange:
+        """As `prepare`, and its table is locked against DDL."""
         prepared = self.prepare(parsed, given)
         if isinstance(prepared, (PreparedQuery, PreparedExplain)):
-            raise InterfaceError(
-                "execute_many runs INSERT, UPDATE or DELETE", hint="run a query with execute"
-            )
+            broken("a change is prepared as one")
+        self._transaction.lock([table_key(prepared.table_name)], LockMode.SHARE)
         return prepared
 
-    def _lock(self, prepared: PreparedChange) -> None:
-        self._transaction.lock([table_key(prepared.table_name)], LockMode.SHARE)
-
-    def _execution(self, given: Parameters) -> Execution:
+    def execution(self, given: Parameters) -> Execution:
         return Execution(self._transaction, given, self._now, self._shared.row_ids)
-
-
-class _InsertBatch:
-    """Rows of the same INSERT, run many times, on their way to be written together."""
-
-    def __init__(self) -> None:
-        self._rows: list[list[Value]] = []
-        self._last: tuple[PreparedInsert, Execution] | None = None
-
-    def add(self, prepared: PreparedInsert, execution: Execution) -> int:
-        rows = prepared.rows(execution)
-        self._rows += rows
-        self._last = (prepared, execution)
-        if len(self._rows) >= INSERT_BATCH_ROWS:
-            self.write()
-        return len(rows)
-
-    def write(self) -> None:
-        if self._last is not None:
-            prepared, execution = self._last
-            rows, self._rows, self._last = self._rows, [], None
-            prepared.write(execution, rows)
-
-
-def is_change(syntax: ast.Statement) -> bool:
-    return isinstance(syntax, (ast.Insert, ast.Update, ast.Delete))
 
 
 def check_parameters(parsed: ParsedStatement, given: Parameters) -> None:

@@ -66,6 +66,9 @@ def evaluate(left: Value, operator: str, right: Value) -> Value:
         (1, "/", Decimal("3.0"), "0.33333333333333333333"),
         (2, "/", Decimal("1.0"), "2.0000000000000000"),
         (Decimal(100000), "/", 3, "33333.333333333333"),
+        (Decimal("1.0"), "/", 1, "1.00000000000000000000"),
+        # ...577614995 goes on: rounded to 577615 first, it would become ...78.
+        (Decimal(1), "/", 9283, "0.00010772379618657761"),
         (Decimal("1.10"), "+", Decimal("2.2"), "3.30"),
         (Decimal("1.10"), "*", Decimal("2.2"), "2.420"),
         (Decimal("-7.5"), "%", 2, "-1.5"),
@@ -204,6 +207,7 @@ def test_two_unknowns_are_text_to_comparisons_and_integers_to_arithmetic() -> No
 def test_signs() -> None:
     assert unary_operator("-", INTEGER).call(5) == -5
     assert unary_operator("+", DOUBLE).call(1.5) == 1.5
+    assert str(unary_operator("-", NUMERIC).call(Decimal("0.00"))) == "0.00"
     with pytest.raises(errors.NumericValueOutOfRange):
         unary_operator("-", INTEGER).call(INTEGER_MIN)
     with pytest.raises(errors.UndefinedFunction, match="operator does not exist: - TEXT"):

@@ -174,7 +174,7 @@ def test_a_full_disk_has_its_own_error(number: int, tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fail)
-        with pytest.raises(DiskFull, match="cannot write to .*/f: "):
+        with pytest.raises(DiskFull, match=r"cannot write to .*/f: "):
             file.append(b"x")
     file.close()
 
@@ -198,6 +198,6 @@ def test_a_failed_sync_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", fail, raising=False)
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(StorageError, match="cannot sync .*/f: "):
+        with pytest.raises(StorageError, match=r"cannot sync .*/f: "):
             file.sync()
     file.close()

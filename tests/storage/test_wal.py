@@ -1,5 +1,8 @@
 """The log's promise: after a crash a prefix; after damage an error, never a shorter prefix."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +61,19 @@ def test_what_was_written_is_read(groups: list[list[Writes]], mark: bool) -> Non
     assert sound_bytes == len(data)
 
 
+def test_the_bytes_are_as_specified() -> None:
+    # The dump in docs/formats.md, which other programs may rely on.
+    env = MemoryEnv()
+    log = LogWriter.create(env, "", 1)
+    log.append(1, [encode_writes({b"alice": b"100", b"bob": None})])
+    log.sync()
+    log.append_mark(1)
+    specification = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    section = specification.partition("## Write-ahead log")[2].partition("\n## ")[0]
+    dump = re.findall(r"^00[0-9a-f]{2}  ((?:[0-9a-f]{2} )+)", section, re.MULTILINE)
+    assert env.read_file("000001.wal") == bytes.fromhex("".join(dump))
+
+
 def test_a_log_cut_at_any_length_gives_a_prefix() -> None:
     data = log_of(*ONE_BY_ONE)
     for length in range(len(data)):
@@ -79,7 +95,7 @@ def test_any_flipped_bit_is_found(mark: bool) -> None:
                 found, _ = read(bytes(damaged))
             except CorruptionError as error:
                 assert error.file == PATH
-                assert error.offset <= position
+                assert error.offset <= max(position, HEADER_BYTES)
                 continue
             # Only what nothing vouches for can pass as a crash's tear: the last commit of a
             # log that was not closed, or the mark itself.

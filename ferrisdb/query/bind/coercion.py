@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ferrisdb.errors import CannotCoerce, DatatypeMismatch, Error
+from ferrisdb.errors import DatatypeMismatch, Error
 from ferrisdb.query import types
 from ferrisdb.query.bind.expressions import Cast, Constant, Expression
 from ferrisdb.query.types import Kind, SqlType
@@ -46,23 +46,14 @@ def coerce(
         if error.position is None:
             error.position = position
         raise
+    if not isinstance(expression, Constant):
+        return Cast(expression, type, context is not CastContext.EXPLICIT, function)
     if function is None:
-        raise _no_cast(source, type, position, context)
-    if source.kind is Kind.UNKNOWN and isinstance(expression, Constant):
-        with located(position):
-            return Constant(function.call(expression.value), type)
-    return Cast(expression, type, context is not CastContext.EXPLICIT, function)
-
-
-def _no_cast(source: SqlType, type: SqlType, position: int, context: CastContext) -> Error:
-    if context is CastContext.EXPLICIT:
-        return CannotCoerce(f"cannot cast type {source} to {type}", position=position)
-    hint = None
-    if cast_function(source, type, CastContext.EXPLICIT) is not None:
-        hint = f"write CAST(... AS {type})"
-    return DatatypeMismatch(
-        f"a value of type {source} stands where {type} is needed", position=position, hint=hint
-    )
+        return Constant(expression.value, type)
+    if source.kind is not Kind.UNKNOWN:
+        return Cast(expression, type, context is not CastContext.EXPLICIT, function)
+    with located(position):
+        return Constant(function.call(expression.value), type)
 
 
 def as_boolean(expression: Expression, what: str, position: int) -> Expression:
@@ -71,15 +62,17 @@ def as_boolean(expression: Expression, what: str, position: int) -> Expression:
         return expression
     if expression.type.kind is Kind.UNKNOWN:
         return coerce(expression, types.BOOLEAN, position)
-    raise DatatypeMismatch(
-        f"argument of {what} must be BOOLEAN, not {expression.type}", position=position
-    )
+    raise DatatypeMismatch(f"argument of {what} must be BOOLEAN, not {expression.type}", position=position)
 
 
 def unified(expressions: Sequence[Expression], what: str, position: int) -> list[Expression]:
     """All of one type, the common one."""
     with located(position):
-        type = common_type([expression.type for expression in expressions], what)
+        found = [expression.type for expression in expressions]
+        type = common_type(found, what)
+    if any(one != type for one in found):
+        # VARCHAR(3) beside a longer literal: they are compared as text, nothing is cut.
+        type = SqlType(type.kind)
     return [coerce(expression, type, position) for expression in expressions]
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from ferrisdb.errors import CannotCoerce, GroupingError, NotSupportedError, SqlSyntaxError, UndefinedFunction
+from ferrisdb.errors import GroupingError, NotSupportedError, SqlSyntaxError, UndefinedFunction
 from ferrisdb.query import ast, limits, types
 from ferrisdb.query.bind.coercion import as_boolean, coerce, located, unified
 from ferrisdb.query.bind.expressions import (
@@ -49,7 +50,6 @@ from ferrisdb.query.values import (
     CastContext,
     aggregate_function,
     binary_operator,
-    cast_function,
     resolve_type,
     scalar_function,
     type_of_value,
@@ -71,7 +71,9 @@ _CLOCKS = {
 class ExpressionBinder:
     """Binds expressions in one scope. `clause` is named where an aggregate must not stand."""
 
-    def __init__(self, queries: QueryBinder, scope: Scope, clause: str, *, has_aggregates: bool = False) -> None:
+    def __init__(
+        self, queries: QueryBinder, scope: Scope, clause: str, *, has_aggregates: bool = False
+    ) -> None:
         self._queries = queries
         self._scope = scope
         self._clause = clause
@@ -94,6 +96,8 @@ class ExpressionBinder:
         value = node.value
         if value is None or isinstance(value, str):
             return Constant(value, types.UNKNOWN)
+        if type(value) is int and not types.INTEGER_MIN <= value <= types.INTEGER_MAX:
+            value = Decimal(value)
         with located(node.position):
             return Constant(value, type_of_value(value))
 
@@ -144,7 +148,9 @@ class ExpressionBinder:
             if link.operator.startswith("IS "):
                 bound = self._distinct_from(link, bound, right)
             else:
-                bound = self._operate(link.operator, bound, right, link.position, (left_position, link.right.position))
+                bound = self._operate(
+                    link.operator, bound, right, link.position, (left_position, link.right.position)
+                )
             left_position = link.position
         return bound
 
@@ -238,14 +244,19 @@ class ExpressionBinder:
 
     def _case(self, node: ast.Case) -> Expression:
         if node.operand is None:
-            conditions = [as_boolean(self.bind(w.condition), "CASE", w.condition.position) for w in node.whens]
+            conditions = [
+                as_boolean(self.bind(w.condition), "CASE", w.condition.position) for w in node.whens
+            ]
             return self._case_over(node, conditions)
 
         def body(operand: Expression) -> Expression:
             at = node.position
             return self._case_over(
                 node,
-                [self._operate("=", operand, self.bind(w.condition), at, (at, w.condition.position)) for w in node.whens],
+                [
+                    self._operate("=", operand, self.bind(w.condition), at, (at, w.condition.position))
+                    for w in node.whens
+                ],
             )
 
         return self._once(self.bind(node.operand), body)
@@ -284,10 +295,7 @@ class ExpressionBinder:
         if operand.type == type:
             return operand
         if operand.type.kind is type.kind and not type.has_modifiers:
-            function = cast_function(operand.type, type, CastContext.EXPLICIT)
-            if function is None:
-                raise CannotCoerce(f"cannot cast type {operand.type} to {type}", position=node.position)
-            return Cast(operand, type, False, function)
+            return Cast(operand, type, False, None)
         return coerce(operand, type, node.position, CastContext.EXPLICIT)
 
     # --- calls --------------------------------------------------------------------------

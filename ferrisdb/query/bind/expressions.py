@@ -125,9 +125,7 @@ class Call(Expression):
         return call(self.function, tuple(children), self.type, self.name)
 
 
-def call(
-    function: ScalarFunction, arguments: tuple[Expression, ...], type: SqlType, name: str
-) -> Call:
+def call(function: ScalarFunction, arguments: tuple[Expression, ...], type: SqlType, name: str) -> Call:
     """`is_nullable` of a strict function comes from its arguments; of another it is unknown."""
     is_nullable = any(argument.is_nullable for argument in arguments) if function.is_strict else True
     return Call(name, arguments, type, is_nullable, function)
@@ -135,12 +133,13 @@ def call(
 
 @dataclass(frozen=True)
 class Cast(Expression):
-    """A cast, implicit or written. `is_implicit` ones are not printed."""
+    """A cast, implicit or written; implicit ones are not printed. Without a function the
+    Python value stays as it is and only its type changes."""
 
     operand: Expression
     type: SqlType
     is_implicit: bool
-    function: ScalarFunction = field(compare=False)
+    function: ScalarFunction | None = field(compare=False)
 
     @property
     def is_nullable(self) -> bool:  # type: ignore[override]

@@ -86,15 +86,15 @@ class FromBinder:
         elif join.condition is not None:
             visible = Scope(self._scope.parent)
             visible.relations = [*left_relations, *right_relations]
-            conditions = conjuncts(ExpressionBinder(self._queries, visible, "JOIN/ON").condition(join.condition))
+            conditions = conjuncts(
+                ExpressionBinder(self._queries, visible, "JOIN/ON").condition(join.condition)
+            )
         if join.kind is JoinKind.LEFT:
             for relation in right_relations:
                 relation.is_nullable = True
         return Join(left, right, join.kind, conditions), left_relations + right_relations
 
-    def _using(
-        self, join: ast.Join, left: list[Relation], right: list[Relation]
-    ) -> tuple[Expression, ...]:
+    def _using(self, join: ast.Join, left: list[Relation], right: list[Relation]) -> tuple[Expression, ...]:
         conditions = []
         for name in join.using:
             refs = (self._side(name, left, join, "left"), self._side(name, right, join, "right"))

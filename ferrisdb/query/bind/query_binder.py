@@ -138,7 +138,11 @@ class _SelectBinder:
     """One SELECT. The clauses share the scope and, once there is one, the grouping."""
 
     def __init__(
-        self, queries: QueryBinder, select: ast.Select, order_by: Sequence[ast.OrderItem], parent: Scope | None
+        self,
+        queries: QueryBinder,
+        select: ast.Select,
+        order_by: Sequence[ast.OrderItem],
+        parent: Scope | None,
     ) -> None:
         self._queries = queries
         self._select = select
@@ -160,10 +164,14 @@ class _SelectBinder:
             plan = self._grouped(plan, groups, items, having, order)
         slots = [self._output_slot(item) for item in items]
         if not order:
-            plan = Project(plan, tuple((slot, item.expression) for slot, item in zip(slots, items, strict=True)))
+            plan = Project(
+                plan, tuple((slot, item.expression) for slot, item in zip(slots, items, strict=True))
+            )
             return self._bound(Distinct(plan) if select.is_distinct else plan, items)
         pairs = list(zip(slots, items, strict=True))
-        return self._bound(_sorted(self._queries, plan, pairs, order, select.is_distinct, project=True), items)
+        return self._bound(
+            _sorted(self._queries, plan, pairs, order, select.is_distinct, project=True), items
+        )
 
     def _bound(self, plan: Plan, items: list[_Item]) -> BoundQuery:
         return BoundQuery(plan, tuple(item.name for item in items))
@@ -204,10 +212,13 @@ class _SelectBinder:
         chosen: _Item | None = None
         if isinstance(node, ast.Literal) and type(node.value) is int:
             chosen = _ordinal(node, items, "GROUP BY")
-        elif isinstance(node, ast.ColumnRef) and node.table is None:
+        elif (
             # A column of FROM wins over an alias here; in ORDER BY it is the other way round.
-            if self._scope.find(node.column, self._scope.relations, node.position) is None:
-                chosen = _named(node, items, "GROUP BY")
+            isinstance(node, ast.ColumnRef)
+            and node.table is None
+            and self._scope.find(node.column, self._scope.relations, node.position) is None
+        ):
+            chosen = _named(node, items, "GROUP BY")
         if chosen is None:
             return without_unknown(binder.bind(node), node.position)
         if has_aggregate(chosen.expression):

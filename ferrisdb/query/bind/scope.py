@@ -119,7 +119,9 @@ class Scope:
             if relation.source is not None:
                 if relation.source.slots.get(slot.position if slot.position is not None else -1) is slot:
                     return True
-            elif any(relation.ref(p).slot is slot for positions in relation.columns.values() for p in positions):
+            elif any(
+                relation.ref(p).slot is slot for positions in relation.columns.values() for p in positions
+            ):
                 return True
         return False
 

@@ -51,7 +51,7 @@ def check_not_null(table: Table, positions: Iterable[int], values: Sequence[Valu
     """Raises NotNullViolation for the first of `positions` that holds a NULL."""
     for position in positions:
         if values[position] is None:
-            raise _null_violation(table, position, values)
+            raise null_violation(table, position, values)
 
 
 def check_claims(table: Table, transaction: Transaction, claims: Mapping[bytes, Claim]) -> None:
@@ -76,7 +76,7 @@ def key_text(table: Table, columns: Sequence[int], values: Sequence[Value]) -> s
     return f"Key ({names})=({_shown(values[position] for position in columns)})"
 
 
-def _null_violation(table: Table, position: int, values: Sequence[Value]) -> NotNullViolation:
+def null_violation(table: Table, position: int, values: Sequence[Value]) -> NotNullViolation:
     return NotNullViolation(
         f'null value in column "{table.columns[position].name}" of table "{table.name}" '
         "violates not-null constraint",

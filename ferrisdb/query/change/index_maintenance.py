@@ -30,20 +30,20 @@ from ferrisdb.query.types import Value
 class IndexLayout:
     """How one index stores a row."""
 
-    __slots__ = ("_codec", "_columns", "_prefix", "columns", "index", "rule")
+    __slots__ = ("_codec", "_columns", "columns", "index", "rule")
 
     def __init__(self, table: Table, index: Index) -> None:
         self.index = index
         self.columns = frozenset(index.columns)
         self.rule = KeyRule(index.name, index.columns)
         self._columns = index.columns
-        self._prefix = index_prefix(table.id, index.id)
-        self._codec = KeyCodec([table.columns[position].type for position in index.columns])
+        types = [table.columns[position].type for position in index.columns]
+        self._codec = KeyCodec(types, index_prefix(table.id, index.id))
 
     def entry_key(self, values: Sequence[Value], primary_key: bytes) -> tuple[bytes, bool]:
         """The entry's key, and whether no other row may have the same."""
         indexed = [values[position] for position in self._columns]
-        key = self._prefix + self._codec.encode(indexed)
+        key = self._codec.encode(indexed)
         if self.index.is_unique and None not in indexed:
             return key, True
         return key + primary_key, False
@@ -61,14 +61,15 @@ class TableLayout:
         self.rule = KeyRule(primary_key_name(table.name), table.primary_key)
         self.indexes = tuple(IndexLayout(table, index) for index in table.indexes)
         self._key_columns = table.primary_key
-        self._key_codec = KeyCodec([table.columns[position].type for position in table.primary_key])
+        types = [table.columns[position].type for position in table.primary_key]
+        self._key_codec = KeyCodec(types, self.prefix)
 
     @property
     def has_primary_key(self) -> bool:
         return bool(self._key_columns)
 
-    def primary_key(self, values: Sequence[Value]) -> bytes:
-        """The encoded primary key of a row whose table has one."""
+    def row_key(self, values: Sequence[Value]) -> bytes:
+        """Where a row is stored whose table has a primary key."""
         return self._key_codec.encode([values[position] for position in self._key_columns])
 
     def primary_key_of(self, row_key: bytes) -> bytes:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from ferrisdb.errors import SqlSyntaxError
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
-from ferrisdb.query.change.constraints import check_not_null, not_null_positions
+from ferrisdb.query.change.constraints import not_null_positions, null_violation
 from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.change.index_maintenance import TableLayout
 from ferrisdb.query.change.row_changes import RowChanges
@@ -59,6 +59,12 @@ class PreparedInsert:
         """True when making the rows may read what an earlier run of this statement wrote."""
         return self._reads_store
 
+    def row_maker(self) -> Callable[[Sequence[Value]], list[Value]] | None:
+        """Makes the one row of this INSERT of a sequence of parameters; None when that is not all."""
+        if self._query is not None or len(self._templates) != 1:
+            return None
+        return self._templates[0].positional()
+
     def run(self, execution: Execution) -> int:
         """Insert the rows; how many they were."""
         rows = self.rows(execution)
@@ -74,9 +80,10 @@ class PreparedInsert:
     def write(self, execution: Execution, rows: Sequence[list[Value]]) -> None:
         """Check and write rows that `rows` made."""
         table, not_null = self.layout.table, self._not_null
-        if not_null:
+        for position in not_null:
             for row in rows:
-                check_not_null(table, not_null, row)
+                if row[position] is None:
+                    raise null_violation(table, position, row)
         for start in range(0, len(rows), INSERT_BATCH_ROWS):
             self._write_batch(execution, rows[start : start + INSERT_BATCH_ROWS])
 
@@ -96,11 +103,11 @@ class PreparedInsert:
         changes = RowChanges(layout)
         if layout.has_primary_key:
             for row in rows:
-                changes.add(layout.primary_key(row), row)
+                changes.add(layout.row_key(row), row)
         else:
             first = execution.row_ids.take(transaction, layout.table.id, len(rows))
             for row_id, row in enumerate(rows, start=first):
-                changes.add(encode_row_id(row_id), row)
+                changes.add(layout.prefix + encode_row_id(row_id), row)
         changes.write(transaction)
 
 
@@ -108,7 +115,11 @@ class QuerySource:
     """The SELECT of an INSERT, with what its columns become."""
 
     def __init__(
-        self, plan: PlannedQuery, targets: Sequence[tuple[int, Convert | None]], defaults: RowTemplate, position: int
+        self,
+        plan: PlannedQuery,
+        targets: Sequence[tuple[int, Convert | None]],
+        defaults: RowTemplate,
+        position: int,
     ) -> None:
         """`targets` are column positions in the table; `defaults` makes the columns not among them."""
         self.plan = plan
@@ -138,13 +149,13 @@ def prepare_insert(statement: ast.Insert, catalog: CatalogView, parameters: Para
     if source is None:
         return PreparedInsert(layout, [_template(table, [], statement, catalog, parameters)], None)
     if isinstance(source, ast.Query):
-        query = _query_source(table, targets, statement, source, catalog, parameters)
+        query = _query_source(table, targets, statement, source, catalog=catalog, parameters=parameters)
         return PreparedInsert(layout, [], query)
     templates = []
     for row in source.rows:
         if len(row) != len(source.rows[0]):
             raise SqlSyntaxError("VALUES lists must all be the same length", position=row[0].position)
-        _check_count(statement, targets, len(row), lambda at, row=row: row[at].position)
+        _check_count(statement, targets, [value.position for value in row])
         given = list(zip(targets, row, strict=False))
         templates.append(_template(table, given, statement, catalog, parameters))
     return PreparedInsert(layout, templates, None)
@@ -180,11 +191,12 @@ def _query_source(
     targets: list[int],
     statement: ast.Insert,
     query: ast.Query,
+    *,
     catalog: CatalogView,
     parameters: Parameters,
 ) -> QuerySource:
     plan = plan_query(query, catalog, parameters)
-    _check_count(statement, targets, len(plan.columns), lambda _: query.position)
+    _check_count(statement, targets, [query.position] * len(plan.columns))
     casts = [
         (target, assignment_cast(column.type, table.columns[target], query.position))
         for target, column in zip(targets, plan.columns, strict=False)
@@ -194,12 +206,16 @@ def _query_source(
     return QuerySource(plan, casts, template, query.position)
 
 
-def _check_count(
-    statement: ast.Insert, targets: Sequence[int], given: int, position_of: Callable[[int], int]
-) -> None:
-    """As in PostgreSQL, without a column list a row may be short: the rest are defaults."""
+def _check_count(statement: ast.Insert, targets: Sequence[int], positions: Sequence[int]) -> None:
+    """`positions` are where the row's expressions stand.
+
+    As in PostgreSQL, without a column list a row may be short: the rest are defaults.
+    """
+    given = len(positions)
     if given > len(targets):
-        raise SqlSyntaxError("INSERT has more expressions than target columns", position=position_of(len(targets)))
+        raise SqlSyntaxError(
+            "INSERT has more expressions than target columns", position=positions[len(targets)]
+        )
     if statement.columns and given < len(targets):
         raise SqlSyntaxError(
             "INSERT has more target columns than expressions", position=statement.columns[given].position

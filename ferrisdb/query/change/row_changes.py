@@ -31,15 +31,16 @@ class RowChanges:
         self._coming: dict[bytes, bytes] = {}
         self._claims: dict[bytes, Claim] = {}
 
-    def add(self, primary_key: bytes, values: Sequence[Value]) -> None:
+    def add(self, row_key: bytes, values: Sequence[Value]) -> None:
         """A new row. Raises UniqueViolation when another row of this step has its key."""
         layout = self._layout
-        row_key = layout.prefix + primary_key
         if layout.has_primary_key:
             self._claim(row_key, layout.rule, values)
         self._coming[row_key] = layout.row_codec.encode(values)
-        for index in layout.indexes:
-            self._add_entry(index, primary_key, values)
+        if layout.indexes:
+            primary_key = layout.primary_key_of(row_key)
+            for index in layout.indexes:
+                self._add_entry(index, primary_key, values)
 
     def remove(self, row_key: bytes, stored: bytes) -> None:
         """A row that stands in the store."""

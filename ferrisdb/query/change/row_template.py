@@ -59,9 +59,7 @@ class RowTemplate:
             column = columns[target]
             if isinstance(expression, ast.Parameter):
                 convert = assignment_cast(parameters.type_of(expression.key), column, expression.position)
-                self._parameters.append(
-                    ParameterValue(target, expression.key, convert, expression.position)
-                )
+                self._parameters.append(ParameterValue(target, expression.key, convert, expression.position))
             elif (literal := _as_literal(expression)) is not None:
                 self._constants[target] = _constant(literal, column)
             else:
@@ -90,6 +88,30 @@ class RowTemplate:
                     for target, value in zip(self._planned, planned, strict=True):
                         row[target] = value
         return row
+
+    def positional(self) -> Callable[[Sequence[Value]], list[Value]] | None:
+        """A function from a sequence of parameters to the row, for many runs in a row.
+
+        None when the row is not made of numbered parameters and constants alone.
+        """
+        if self._plan is not None or any(isinstance(p.key, str) for p in self._parameters):
+            return None
+        steps = [(p.target, int(p.key) - 1, p.convert, p.position) for p in self._parameters]
+        is_copy = all(target == number and convert is None for target, number, convert, _ in steps)
+        if is_copy and len(steps) == len(self._constants):
+            return list
+        constants = self._constants
+
+        def make(given: Sequence[Value]) -> list[Value]:
+            row = constants.copy()
+            for target, number, convert, position in steps:
+                value = given[number]
+                if value is not None and convert is not None:
+                    value = convert_at(convert, value, position)
+                row[target] = value
+            return row
+
+        return make
 
     def _fill_parameters(self, row: list[Value], parameters: Parameters) -> None:
         given = parameters.values
@@ -134,9 +156,12 @@ def _as_literal(expression: ast.Expression) -> ast.Literal | None:
     if isinstance(expression, ast.Literal):
         return expression
     if isinstance(expression, ast.Unary) and expression.operator == "-":
-        inner = expression.operand
-        if isinstance(inner, ast.Literal) and type(inner.value) in (int, float, Decimal):
-            return ast.Literal(-inner.value, expression.position)  # type: ignore[operator]
+        value = expression.operand.value if isinstance(expression.operand, ast.Literal) else None
+        if isinstance(value, Decimal):
+            # Not -value: that would round to the caller's decimal context.
+            return ast.Literal(value.copy_negate(), expression.position)
+        if type(value) is int or type(value) is float:
+            return ast.Literal(-value, expression.position)
     return None
 
 

@@ -52,9 +52,7 @@ def _moved(node: T, position: int) -> T:
     if not dataclasses.is_dataclass(node) or isinstance(node, type):
         return node
     changed = {
-        field.name: position
-        if field.name == "position"
-        else _moved(getattr(node, field.name), position)
+        field.name: position if field.name == "position" else _moved(getattr(node, field.name), position)
         for field in dataclasses.fields(node)
     }
     return type(node)(**changed)

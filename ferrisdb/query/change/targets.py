@@ -29,9 +29,7 @@ def find_columns(table: Table, names: Sequence[ast.Name]) -> list[int]:
     for name in names:
         position = find_column(table, name)
         if position in found:
-            raise DuplicateColumn(
-                f'column "{name.text}" is named more than once', position=name.position
-            )
+            raise DuplicateColumn(f'column "{name.text}" is named more than once', position=name.position)
         found.append(position)
     return found
 

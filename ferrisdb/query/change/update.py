@@ -25,7 +25,7 @@ from ferrisdb.query.change.syntax import default_expression, indented
 from ferrisdb.query.change.targets import find_columns, find_table
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import PlannedQuery, plan_target_rows
-from ferrisdb.query.types import SqlType
+from ferrisdb.query.types import SqlType, Value
 
 
 class PreparedUpdate:
@@ -65,10 +65,10 @@ class PreparedUpdate:
             new[target] = value
         check_not_null(layout.table, self._not_null, new)
         if self._may_move:
-            primary_key = layout.primary_key(new)
-            if primary_key != layout.primary_key_of(row_key):
+            new_key = layout.row_key(new)
+            if new_key != row_key:
                 changes.remove(row_key, stored)
-                changes.add(primary_key, new)
+                changes.add(new_key, new)
                 return
         changes.rewrite(row_key, old, new, self._touched)
 

@@ -10,38 +10,45 @@ qualifies no row, so it gives no range.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from ferrisdb.query.encoding.key_codec import KeyCodec, prefix_range
-from ferrisdb.query.keyspace import index_prefix, row_prefix
+from ferrisdb.query.keyspace import index_prefix, index_range, row_prefix, row_range
 from ferrisdb.query.plan.logical import AccessPath, KeyRange
 from ferrisdb.query.schema import Table
-from ferrisdb.query.types import Value
+from ferrisdb.query.types import SqlType, Value
 
-ByteRange = tuple[bytes, bytes | None]
+ByteRange = tuple[bytes, bytes]
+
+
+@functools.lru_cache(maxsize=512)
+def _codec(types: tuple[SqlType, ...], prefix: bytes) -> KeyCodec:
+    """A codec writes code of its own; statements on one table share it."""
+    return KeyCodec(types, prefix)
 
 
 class KeyRanges:
     """The ranges of one scan. `values` are those of `KeyRange.expressions`, in that order."""
 
     def __init__(self, table: Table, access: AccessPath) -> None:
-        if access.index is None:
-            self._prefix = row_prefix(table.id)
-        else:
-            self._prefix = index_prefix(table.id, access.index.id)
-        types = [table.columns[position].type for position in access.key_columns]
-        self._codecs = [KeyCodec(types[:length]) for length in range(len(types) + 1)]
+        self._table = table
+        self._index = access.index
+        self._types = tuple(table.columns[position].type for position in access.key_columns)
+        self._prefix = row_prefix(table.id) if self._index is None else index_prefix(table.id, self._index.id)
         self._shapes = access.ranges
         self._is_reverse = access.is_reverse
 
     def everything(self) -> ByteRange:
-        return prefix_range(self._prefix)
+        if self._index is None:
+            return row_range(self._table.id)
+        return index_range(self._table.id, self._index.id)
 
     def point(self, *values: Value) -> bytes | None:
         """The one key of a point access; None when a value is NULL."""
         if None in values:
             return None
-        return self._prefix + self._codecs[len(values)].encode(values)
+        return self._key(values)
 
     def points(self, *values: Sequence[Value]) -> list[bytes]:
         """The keys of several points, in order, each once."""
@@ -62,15 +69,17 @@ class KeyRanges:
         if shape.lower is not None:
             key = self._key([*equal, bounds.pop(0)])
             lo = key if shape.lower[1] else _after(key)
+            # NULLs are the last of their column, and no bound is true of them.
+            hi = self._key([*equal, None])
         if shape.upper is not None:
             key = self._key([*equal, bounds.pop(0)])
             hi = _after(key) if shape.upper[1] else key
-        if hi is not None and lo >= hi:
+        if lo >= hi:
             return None
         return lo, hi
 
     def _key(self, values: Sequence[Value]) -> bytes:
-        return self._prefix + self._codecs[len(values)].encode(values)
+        return _codec(self._types[: len(values)], self._prefix).encode(values)
 
 
 def _start(byte_range: ByteRange) -> bytes:
@@ -78,6 +87,5 @@ def _start(byte_range: ByteRange) -> bytes:
 
 
 def _after(key: bytes) -> bytes:
-    """The first key that does not begin with this one. No prefix of ours is all 0xFF."""
-    end = prefix_range(key)[1]
-    return end if end is not None else key + b"\xff"
+    """The first key after all that begin with this one."""
+    return prefix_range(key)[1]

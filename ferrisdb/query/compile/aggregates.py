@@ -39,9 +39,7 @@ class _State:
     places: tuple[str, ...]
 
 
-def produce_aggregate(
-    program: Program, plan: Aggregate, outer: Mapping[Slot, str], consume: Consume
-) -> None:
+def produce_aggregate(program: Program, plan: Aggregate, outer: Mapping[Slot, str], consume: Consume) -> None:
     if plan.keys:
         _grouped(program, plan, outer, consume)
     else:

@@ -150,7 +150,9 @@ class ExpressionCompiler:
         applied = self._apply(node.function, arguments)
         if not guards:
             return applied
-        return _nest("(None if {} else {})", Code(" or ".join(g.text for g in guards), _depth(guards)), applied)
+        return _nest(
+            "(None if {} else {})", Code(" or ".join(g.text for g in guards), _depth(guards)), applied
+        )
 
     def _call_truth(self, node: Call) -> Code:
         return self._guarded_call(node, "{}")
@@ -199,12 +201,16 @@ class ExpressionCompiler:
         if isinstance(node.operand, ParameterRef):
             return self._cast_parameter(node, node.operand)
         operand = self._value(node.operand)
+        if node.function is None:
+            return operand
         guards, arguments = self._guards([node.operand], [operand], "is None")
         applied = self._apply(node.function, arguments)
         return _nest("(None if {} else {})", guards[0], applied) if guards else applied
 
     def _cast_parameter(self, node: Cast, parameter: ParameterRef) -> Code:
         source = self._parameter(parameter).text
+        if node.function is None:
+            return Code(source)
         function = self._names.name(node.function.call, "f")
         code = f"None if {source} is None else {function}({source})"
         key = ("cast", parameter.key, node.type)
@@ -379,7 +385,9 @@ class ExpressionCompiler:
         return code
 
     def _let(self, node: Let) -> Code:
-        return _nest(f"({{1}} if {{0}} is {self._let_name(node)} else None)", *self._let_parts(node, self._value))
+        return _nest(
+            f"({{1}} if {{0}} is {self._let_name(node)} else None)", *self._let_parts(node, self._value)
+        )
 
     def _let_truth(self, node: Let) -> Code:
         return _nest(f"({{0}} is {self._let_name(node)} and {{1}})", *self._let_parts(node, self._truth))

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ferrisdb.query.compile.program import Consume, Program
 
 
+_Around = tuple[Mapping[Slot, str], dict[Slot, str]]
+"""Where code stands in a join: the names of outer slots, and those of the left row."""
+
+
 def slot_of_key(expression: Expression) -> Slot:
     """Sort keys are plain slots: the binder projects them first."""
     if isinstance(expression, SlotRef):
@@ -46,9 +50,7 @@ def open_loops(plan: Plan) -> int:
     return 1
 
 
-def _produce_left(
-    program: Program, left: Plan, outer: Mapping[Slot, str], consume: Consume
-) -> None:
+def _produce_left(program: Program, left: Plan, outer: Mapping[Slot, str], consume: Consume) -> None:
     """The streaming side; after too many loops its rows are kept and a new nest begins."""
     if open_loops(left) >= MAX_LOOPS:
         program.loop_over(program.rows_of(left, outer, left.output), left.output, consume)
@@ -56,18 +58,16 @@ def _produce_left(
         program.produce(left, outer, consume)
 
 
-def produce_hash_join(
-    program: Program, join: HashJoin, outer: Mapping[Slot, str], consume: Consume
-) -> None:
+def produce_hash_join(program: Program, join: HashJoin, outer: Mapping[Slot, str], consume: Consume) -> None:
     table = _build(program, join, outer)
 
     def probe(left: dict[Slot, str]) -> None:
         compiler = program.expressions(outer, left)
         key = _key([compiler.value(expression) for expression in join.left_keys])
         if join.is_unique:
-            _one_match(program, join, outer, left, f"{table}.get({key})", consume)
+            _one_match(program, join, (outer, left), f"{table}.get({key})", consume)
         else:
-            _many_matches(program, join, outer, left, f"{table}.get({key}, ())", consume)
+            _many_matches(program, join, (outer, left), f"{table}.get({key}, ())", consume)
 
     _produce_left(program, join.left, outer, probe)
 
@@ -108,11 +108,11 @@ def _build(program: Program, join: HashJoin, outer: Mapping[Slot, str]) -> str:
 def _one_match(
     program: Program,
     join: HashJoin,
-    outer: Mapping[Slot, str],
-    left: dict[Slot, str],
+    around: _Around,
     lookup: str,
     consume: Consume,
 ) -> None:
+    outer, left = around
     writer = program.writer
     match = program.namespace.fresh("match")
     right = program.new_names(join.right.output)
@@ -142,11 +142,11 @@ def _one_match(
 def _many_matches(
     program: Program,
     join: HashJoin | LoopJoin,
-    outer: Mapping[Slot, str],
-    left: dict[Slot, str],
+    around: _Around,
     matches: str,
     consume: Consume,
 ) -> None:
+    outer, left = around
     slots = join.right.output
     if join.kind is not JoinKind.LEFT:
 
@@ -182,9 +182,7 @@ def _collect(
     return kept
 
 
-def produce_loop_join(
-    program: Program, join: LoopJoin, outer: Mapping[Slot, str], consume: Consume
-) -> None:
+def produce_loop_join(program: Program, join: LoopJoin, outer: Mapping[Slot, str], consume: Consume) -> None:
     if join.is_lookup:
         _lookup_join(program, join, outer, consume)
         return
@@ -193,7 +191,7 @@ def produce_loop_join(
         program,
         join.left,
         outer,
-        lambda left: _many_matches(program, join, outer, left, rows, consume),
+        lambda left: _many_matches(program, join, (outer, left), rows, consume),
     )
 
 
@@ -202,7 +200,7 @@ def _lookup_join(program: Program, join: LoopJoin, outer: Mapping[Slot, str], co
         around = {**outer, **left}
         if join.kind is JoinKind.LEFT:
             rows = program.rows_of(join.right, around, join.right.output)
-            _many_matches(program, join, outer, left, rows, consume)
+            _many_matches(program, join, (outer, left), rows, consume)
             return
 
         def joined(right: dict[Slot, str]) -> None:

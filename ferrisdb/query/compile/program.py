@@ -40,7 +40,7 @@ from ferrisdb.query.bind.expressions import (
 )
 from ferrisdb.query.compile import aggregates, joins, scans, support
 from ferrisdb.query.compile.expressions import Environment, ExpressionCompiler
-from ferrisdb.query.compile.writer import MAX_LOOPS, FunctionWriter, Namespace, targets_of, tuple_of
+from ferrisdb.query.compile.writer import FunctionWriter, Namespace, targets_of, tuple_of
 from ferrisdb.query.plan.logical import (
     Aggregate,
     Distinct,
@@ -158,9 +158,7 @@ class Program:
     def _in(self, node: InQuery, environment: dict[Slot, str]) -> None:
         column = self.namespace.fresh("column")
         self.writer.line(f"{column} = set()")
-        self.produce(
-            node.plan, environment, lambda row: self.writer.line(f"{column}.add({row[node.slot]})")
-        )
+        self.produce(node.plan, environment, lambda row: self.writer.line(f"{column}.add({row[node.slot]})"))
         self.writer.line(f"return {self.namespace.name(support.InAnswer, 'f')}({column})")
 
     # --- produce and consume ----------------------------------------------------------------
@@ -196,7 +194,9 @@ class Program:
         with self.writer.loop(f"for {targets_of(list(names.values()))} in {rows}:"):
             consume(names)
 
-    def filter(self, conditions: Sequence[Expression], outer: Mapping[Slot, str], row: Mapping[Slot, str]) -> None:
+    def filter(
+        self, conditions: Sequence[Expression], outer: Mapping[Slot, str], row: Mapping[Slot, str]
+    ) -> None:
         """Write what passes over a row that fails a condition."""
         for condition in conditions:
             self.writer.line(f"if not {self.expressions(outer, row).truth(condition)}: continue")

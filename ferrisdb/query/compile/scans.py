@@ -61,7 +61,7 @@ class _ScanWriter:
         reverse = ", reverse=True" if access.is_reverse else ""
         loops = []
         if access.ranges == (KeyRange(),) or not any(True for _ in scan.expressions()):
-            lo, hi = (self._names.name(bound) if bound is not None else "None" for bound in self._ranges.everything())
+            lo, hi = (self._names.name(bound) for bound in self._ranges.everything())
         else:
             lo, hi = self._names.fresh("lo"), self._names.fresh("hi")
             ranges = self._names.name(self._ranges.ranges, "f")
@@ -75,21 +75,21 @@ class _ScanWriter:
         return [*loops, f"for {self._row} in {rows}:"]
 
     def _point_loops(self) -> list[str]:
-        """A loop over the rows of points; a missing row is None."""
-        access, values = self._scan.access, self._values()
+        """Loops over the rows of points; a missing row is None."""
+        access, values, writer = self._scan.access, self._values(), self._program.writer
+        keys = self._names.fresh("keys")
         if len(values) > 1:
-            keys = f"{self._names.name(self._ranges.points, 'f')}({', '.join(values)})"
+            writer.line(f"{keys} = {self._names.name(self._ranges.points, 'f')}({', '.join(values)})")
         else:
-            point = self._names.name(self._ranges.point, "f")
-            keys = f"[{self._key} for {self._key} in ({point}(*{values[0]}),) if {self._key} is not None]"
-        if access.index is not None:
-            entries = self._names.fresh("entries")
-            found = f"[{self._key} for {self._key} in tx.get_many({keys}) if {self._key} is not None]"
-            return [f"for {entries} in ({found},):", self._fetch(entries)]
-        if self._wants_key or len(values) > 1:
-            keys_name = self._names.fresh("keys")
-            return [f"for {keys_name} in ({keys},):", self._get_many(keys_name)]
-        return [f"for {self._key} in {keys}:", f"for {self._row} in (tx.get({self._key}),):"]
+            writer.line(f"{self._key} = {self._names.name(self._ranges.point, 'f')}(*{values[0]})")
+            if access.index is None and not self._wants_key:
+                return [f"for {self._row} in (tx.get({self._key}),) if {self._key} is not None else ():"]
+            writer.line(f"{keys} = () if {self._key} is None else ({self._key},)")
+        if access.index is None:
+            return [f"for {self._key}, {self._row} in zip({keys}, tx.get_many({keys})):"]
+        entries, entry = self._names.fresh("entries"), self._names.fresh("entry")
+        writer.line(f"{entries} = [{entry} for {entry} in tx.get_many({keys}) if {entry} is not None]")
+        return [self._fetch(entries)]
 
     def _fetch(self, entries: str) -> str:
         """A loop over rows whose keys end in the bytes that the index entries hold."""
@@ -99,9 +99,6 @@ class _ScanWriter:
             batch = self._names.fresh("keys")
             return f"for {self._key}, {self._row} in zip(({batch} := {keys}), tx.get_many({batch})):"
         return f"for {self._row} in tx.get_many({keys}):"
-
-    def _get_many(self, keys: str) -> str:
-        return f"for {self._key}, {self._row} in zip({keys}, tx.get_many({keys})):"
 
     def _values(self) -> list[str]:
         """Code for the values of each range, as tuples."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from ferrisdb.errors import DuplicateColumn, UndefinedColumn
+from ferrisdb.errors import DuplicateColumn, StatementTooLarge, UndefinedColumn
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.constraints import primary_key_name
+from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.schema import Column
 from ferrisdb.query.values.suggest import did_you_mean
 from ferrisdb.txn.api import Transaction
@@ -17,28 +17,52 @@ from ferrisdb.txn.api import Transaction
 MAX_COLUMNS = 1600
 """PostgreSQL's limit. A row's decoder is one Python function over its columns."""
 
-MAX_INDEX_COLUMNS = 32
+MAX_KEY_COLUMNS = 32
+"""PostgreSQL's limit as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
     """`catalog` is what the transaction sees before the statement."""
 
-    transaction: Transaction
+    execution: Execution
     catalog: CatalogView
-    now: datetime
+
+    @property
+    def transaction(self) -> Transaction:
+        return self.execution.transaction
 
     def is_taken(self, name: str) -> bool:
-        """Whether a table, an index or a primary key has the name."""
+        """Whether a table, an index or a primary key has the name: they share one namespace."""
         if self.catalog.table(name) is not None or self.catalog.index(name) is not None:
             return True
-        return any(
-            table.primary_key and primary_key_name(table.name) == name for table in self.catalog.tables()
-        )
+        return self.primary_key_owner(name) is not None
+
+    def primary_key_owner(self, name: str) -> str | None:
+        """The table whose primary key has the name."""
+        for table in self.catalog.tables():
+            if table.primary_key and primary_key_name(table.name) == name:
+                return table.name
+        return None
+
+    def free_name(self, base: str, reserved: Collection[str]) -> str:
+        """`base`, or with the first number behind it that makes it free, as PostgreSQL does."""
+        name, number = base, 0
+        while name in reserved or self.is_taken(name):
+            number += 1
+            name = f"{base}{number}"
+        return name
 
 
 def key_columns(names: Sequence[ast.Name], columns: Sequence[Column], what: str) -> tuple[int, ...]:
-    """Positions of the columns of a key. Raises UndefinedColumn, DuplicateColumn."""
+    """Positions of the columns of a key.
+
+    Raises UndefinedColumn, DuplicateColumn; StatementTooLarge past MAX_KEY_COLUMNS.
+    """
+    if len(names) > MAX_KEY_COLUMNS:
+        raise StatementTooLarge(
+            f"a key has at most {MAX_KEY_COLUMNS} columns", position=names[MAX_KEY_COLUMNS].position
+        )
     known = {column.name: position for position, column in enumerate(columns)}
     found: list[int] = []
     for name in names:
@@ -50,12 +74,6 @@ def key_columns(names: Sequence[ast.Name], columns: Sequence[Column], what: str)
                 hint=did_you_mean(name.text, known),
             )
         if position in found:
-            raise DuplicateColumn(
-                f'column "{name.text}" appears twice in {what}', position=name.position
-            )
+            raise DuplicateColumn(f'column "{name.text}" appears twice in {what}', position=name.position)
         found.append(position)
     return tuple(found)
-
-
-def free_name(base: str, is_taken: Iterator[bool] | None = None) -> str:
-    raise NotImplementedError

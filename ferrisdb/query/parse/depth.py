@@ -28,11 +28,13 @@ def check_depth(root: object, token_count: int) -> None:
     if token_count * _LEVELS_PER_TOKEN <= MAX_EXPRESSION_DEPTH:
         return
     level = [root]
+    position: int | None = None
     for _ in range(MAX_EXPRESSION_DEPTH):
         level = _children(level)
         if not level:
             return
-    position = next((node.position for node in level if hasattr(node, "position")), None)
+        # Some nodes have none (When, SelectItem); then the error points at what is around them.
+        position = next((node.position for node in level if hasattr(node, "position")), position)
     raise StatementTooComplex(
         f"statement is nested more than {MAX_EXPRESSION_DEPTH} levels deep",
         position=position,

@@ -78,10 +78,10 @@ def missing_feature(tokens: list[Token], index: int, *, is_name_wanted: bool) ->
     """
     words = [token[1] for token in tokens]
     word = words[index]
+    if index > 0 and word in _AFTER.get(words[index - 1], ()):
+        return f"{words[index - 1]} {word}".upper().replace(" (", " with options"), index - 1
     if index == 0 or (index == 1 and words[0] == "explain"):
         return _statement(word, index)
-    if word in _AFTER.get(words[index - 1], ()):
-        return f"{words[index - 1]} {word}".upper().replace(" (", " with options"), index - 1
     if word == "on" and words[index + 1 : index + 2] == ["conflict"]:
         return "ON CONFLICT", index
     if tokens[index - 1][0] in ("=", COMPARISON) and word in ("any", "all", "some"):

@@ -10,7 +10,7 @@ from ferrisdb.errors import SqlSyntaxError, StatementTooLarge
 from ferrisdb.query.parse import reduce_expressions, reduce_queries, reduce_statements  # noqa: F401
 from ferrisdb.query.parse.automaton import Rejected, parse
 from ferrisdb.query.parse.depth import check_depth
-from ferrisdb.query.parse.lexer import Lexer
+from ferrisdb.query.parse.lexer import END, Lexer
 from ferrisdb.query.parse.tables import Tables
 
 MAX_STATEMENT_CHARS = 1_000_000
@@ -32,7 +32,7 @@ class Parser:
         check_text(sql)
         tokens = self.lexer.tokens(sql)
         while len(tokens) > 1 and tokens[-2][0] == ";":
-            del tokens[-2]
+            tokens[-2:] = [(END, "", tokens[-2][2])]
         try:
             tree = parse(self.tables, start, sql, tokens)
         except Rejected as rejected:

@@ -1,7 +1,10 @@
-"""The file of parse tables: msgpack, {"key": ..., "data": ...}, data and never code.
+"""The file of parse tables: msgpack, data and never code.
+
+    [ key, crc32 of tables, tables ]      tables: msgpack of `table_builder.TableData`, as bytes
 
 The key is a hash of the grammar's text, which is where the keywords stand too, and of the
-form of the tables. A file with another key is of another grammar, and does not count.
+form of the tables. A file with another key is of another grammar, and does not count; nor
+does one whose checksum is wrong.
 
 Like `table_builder`, this module imports nothing of FerrisDB: the build of a wheel uses it.
 """
@@ -11,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-FORM = 1
+FORM = 2
 """Counts up when the shape of `table_builder.TableData` changes."""
 
 FILE_NAME = "sql_tables.msgpack"
@@ -30,13 +34,13 @@ def table_key(grammar: str) -> str:
 def read(path: Path, key: str) -> dict[str, Any] | None:
     """The tables in a file; None when there is none, or it is of another grammar or damaged."""
     try:
-        content = msgpack.unpackb(path.read_bytes())
-    except (OSError, ValueError, msgpack.UnpackException):
+        stored_key, checksum, packed = msgpack.unpackb(path.read_bytes())
+        if stored_key != key or checksum != zlib.crc32(packed):
+            return None
+    except (OSError, ValueError, TypeError, msgpack.UnpackException):
         return None
-    if not isinstance(content, dict) or content.get("key") != key:
-        return None
-    data: dict[str, Any] = content["data"]
-    return data
+    tables: dict[str, Any] = msgpack.unpackb(packed)
+    return tables
 
 
 def write(path: Path, data: Mapping[str, Any], key: str) -> None:
@@ -49,7 +53,8 @@ def write(path: Path, data: Mapping[str, Any], key: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(msgpack.packb({"key": key, "data": data}))
+            packed = msgpack.packb(data)
+            file.write(msgpack.packb([key, zlib.crc32(packed), packed]))
         Path(temporary).chmod(0o644)  # mkstemp's 0600 would lock out the other users of a wheel
         Path(temporary).replace(path)
     except OSError:

@@ -12,16 +12,18 @@ in the text is an error: TIMESTAMP has none, and dropping it would move the inst
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from ferrisdb.errors import DatetimeOverflow, InvalidDatetimeFormat, InvalidParameterValue
 from ferrisdb.query.values.suggest import did_you_mean
+from ferrisdb.query.values.texts import quoted
 
 _DATE = r"(?:(\d{4,6})-(\d{1,2})-(\d{1,2})|(\d{4})(\d{2})(\d{2}))"
 _TIME = r"(?:(?:[ T]\s*|\s+)(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d*))?)?)?"
 _TIMESTAMP = re.compile(rf"\s*{_DATE}{_TIME}\s*", re.ASCII)
+_LONGEST_TIMESTAMP = 60
 _ZONED = re.compile(r".*\d:\d\d\S*\s*(Z|[+-]\d\d(:?\d\d)?|[A-Z]{3,4})\s*", re.ASCII | re.IGNORECASE)
 
 
@@ -33,21 +35,24 @@ def parse_date(text: str) -> date:
 def parse_timestamp(text: str, type_name: str = "TIMESTAMP") -> datetime:
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
-        hint = "it has a time zone; TIMESTAMP has none" if _ZONED.fullmatch(text) else "write 1994-12-31"
-        if type_name == "TIMESTAMP" and not _ZONED.fullmatch(text):
-            hint += " 23:59:59"
-        raise InvalidDatetimeFormat(f'invalid input syntax for type {type_name}: "{text}"', hint=hint)
-    year, month, day = (
-        (int(part) for part in match.group(1, 2, 3) if part)
-        if match[1]
-        else (int(part) for part in match.group(4, 5, 6))
-    )
+        raise _unreadable(text, type_name)
+    year, month, day = match.group(1, 2, 3) if match[1] else match.group(4, 5, 6)
     hour, minute, second = (int(part or 0) for part in match.group(7, 8, 9))
-    microseconds = round(Decimal(f"0.{match[10] or 0}") * 1_000_000)
+    tenths = int((match[10] or "")[:7].ljust(7, "0"))
     try:
-        return datetime(year, month, day, hour, minute, second) + timedelta(microseconds=microseconds)
+        moment = datetime(int(year), int(month), int(day), hour, minute, second)
+        return moment + timedelta(microseconds=(tenths + 5) // 10)
     except (ValueError, OverflowError):
-        raise DatetimeOverflow(f'date/time field value out of range: "{text}"') from None
+        raise DatetimeOverflow(f"date/time field value out of range: {quoted(text)}") from None
+
+
+def _unreadable(text: str, type_name: str) -> InvalidDatetimeFormat:
+    # Cut, as the expression tries every place in a long text.
+    if _ZONED.fullmatch(text[:_LONGEST_TIMESTAMP]):
+        hint = "it has a time zone; TIMESTAMP has none"
+    else:
+        hint = "write 1994-12-31" if type_name == "DATE" else "write 1994-12-31 23:59:59"
+    return InvalidDatetimeFormat(f"invalid input syntax for type {type_name}: {quoted(text)}", hint=hint)
 
 
 def add_days(start: date, days: int) -> date:
@@ -169,8 +174,7 @@ def date_trunc(field: str, moment: datetime) -> datetime:
     return truncate(moment)
 
 
-def _unknown_field(field: str, type_name: str, known: object) -> InvalidParameterValue:
-    names = [str(name) for name in known]  # type: ignore[attr-defined]
+def _unknown_field(field: str, type_name: str, known: Iterable[str]) -> InvalidParameterValue:
     return InvalidParameterValue(
-        f'unit "{field}" not recognized for type {type_name}', hint=did_you_mean(field.lower(), names)
+        f'unit "{field}" not recognized for type {type_name}', hint=did_you_mean(field.lower(), known)
     )

@@ -1,9 +1,9 @@
 """Scalar functions: choosing one by its name and the types of its arguments.
 
 A name has one or more overloads, each a `ScalarFunction`. An overload fits when every
-argument may be cast to its type unasked. Of those that fit, PostgreSQL's rule: the fewest
-casts; then DOUBLE before NUMERIC for a number that must be cast, so that sqrt(2) is a
-DOUBLE; then TEXT for an UNKNOWN; then the one that is declared first.
+argument may be cast to its type unasked. Of those that fit, the one that needs the fewest
+casts is taken, an UNKNOWN not counted; then the one declared first, as sqrt(DOUBLE) is for
+sqrt(2).
 
 greatest, least, concat and concat_ws take any number of arguments and are made to measure.
 coalesce and nullif are no functions: they do not evaluate all of their arguments.
@@ -28,7 +28,6 @@ _OVERLOADS: dict[str, list[ScalarFunction]] = {}
 for _function in (*NUMBER_FUNCTIONS, *TEXT_FUNCTIONS, *DATE_FUNCTIONS):
     _OVERLOADS.setdefault(_function.name, []).append(_function)
 
-_A_CAST = 100
 _VARIADIC = ("greatest", "least", "concat", "concat_ws")
 _TAUGHT_ELSEWHERE = ("coalesce", "nullif", "ifnull", "count", "sum", "avg", "min", "max")
 
@@ -69,19 +68,17 @@ def _hint(name: str) -> str | None:
 
 
 def _cost(given: Sequence[SqlType], wanted: Sequence[SqlType]) -> int | None:
+    """How many casts it takes; None when one of them does not happen unasked."""
     if len(given) != len(wanted):
         return None
-    total = 0
-    for source, target in zip(given, wanted, strict=True):
-        if source.kind is target.kind:
-            continue
-        if not can_cast(source, target, CastContext.IMPLICIT):
-            return None
-        if source.kind is Kind.UNKNOWN:
-            total += target.kind is not Kind.TEXT
-        else:
-            total += _A_CAST + (target.kind is not Kind.DOUBLE)
-    return total
+    casts = [
+        (source, target)
+        for source, target in zip(given, wanted, strict=True)
+        if source.kind is not target.kind
+    ]
+    if not all(can_cast(source, target, CastContext.IMPLICIT) for source, target in casts):
+        return None
+    return sum(source.kind is not Kind.UNKNOWN for source, _ in casts)
 
 
 # --- any number of arguments ------------------------------------------------------------

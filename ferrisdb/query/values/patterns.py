@@ -19,7 +19,8 @@ from collections.abc import Callable
 
 from ferrisdb.errors import InvalidEscape
 
-_ANY_ONE = object()
+Run = list[str | None]
+_ANY_ONE = None
 
 
 @functools.lru_cache(maxsize=512)
@@ -29,22 +30,18 @@ def like_matcher(pattern: str, escape: str | None, is_case_insensitive: bool) ->
     Raises InvalidEscape when `escape` is longer than one character, or ends the pattern.
     """
     runs = _runs(pattern, "\\" if escape is None else escape)
-    is_plain = all(isinstance(token, str) for run in runs for token in run)
-    if not is_plain or len(runs) > 3 or is_case_insensitive:
+    words = ["".join(token or "" for token in run) for run in runs]
+    has_any_one = any(token is _ANY_ONE for run in runs for token in run)
+    if has_any_one or len(runs) > 3 or is_case_insensitive:
         return _compiled(runs, is_case_insensitive)
-    words = ["".join(run) for run in runs]  # type: ignore[arg-type]
     return _plain_matcher(words) or _compiled(runs, is_case_insensitive)
 
 
-def like(text: str, pattern: str) -> bool:
-    return like_matcher(pattern, None, False)(text)
-
-
-def _runs(pattern: str, escape: str) -> list[list[object]]:
+def _runs(pattern: str, escape: str) -> list[Run]:
     """Split at `%`: each run is a list of characters and of _ANY_ONE."""
     if len(escape) > 1:
         raise InvalidEscape("invalid escape string", hint="the escape must be empty or one character")
-    runs: list[list[object]] = [[]]
+    runs: list[Run] = [[]]
     characters = iter(pattern)
     for character in characters:
         if character == escape:
@@ -76,11 +73,9 @@ def _plain_matcher(words: list[str]) -> Callable[[str], bool] | None:
     return lambda text: len(text) >= shortest and text.startswith(first) and text.endswith(last)
 
 
-def _compiled(runs: list[list[object]], is_case_insensitive: bool) -> Callable[[str], bool]:
+def _compiled(runs: list[Run], is_case_insensitive: bool) -> Callable[[str], bool]:
     flags = re.DOTALL | (re.IGNORECASE if is_case_insensitive else 0)
-    first, *rest = [
-        "".join("." if token is _ANY_ONE else re.escape(str(token)) for token in run) for run in runs
-    ]
+    first, *rest = ["".join("." if token is _ANY_ONE else re.escape(token) for token in run) for run in runs]
     if not rest:
         match = re.compile(first, flags).fullmatch
     else:

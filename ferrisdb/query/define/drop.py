@@ -1,0 +1,79 @@
+"""DROP TABLE and DROP INDEX: the definition, and every key that belonged to it.
+
+All names are looked up before anything is dropped, so a wrong one drops nothing. Rows and
+entries are deleted key by key in the same transaction; older snapshots still see them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ferrisdb.errors import InvalidTableDefinition, UndefinedObject, UndefinedTable
+from ferrisdb.query import ast, catalog
+from ferrisdb.query.define.definition import Definition
+from ferrisdb.query.keyspace import index_range, table_range
+from ferrisdb.query.schema import Index, Table
+from ferrisdb.query.values.suggest import did_you_mean
+from ferrisdb.txn.api import Transaction
+
+
+def drop_tables(statement: ast.DropTable, definition: Definition) -> None:
+    """Raises UndefinedTable, unless IF EXISTS."""
+    found: dict[str, Table] = {}
+    for name in statement.tables:
+        table = definition.catalog.table(name.text)
+        if table is not None:
+            found[name.text] = table
+        elif not statement.if_exists:
+            raise UndefinedTable(
+                f'table "{name.text}" does not exist',
+                position=name.position,
+                hint=did_you_mean(name.text, [table.name for table in definition.catalog.tables()]),
+            )
+    for table in found.values():
+        catalog.drop_table(definition.transaction, table)
+        _delete_range(definition.transaction, *table_range(table.id))
+
+
+def drop_indexes(statement: ast.DropIndex, definition: Definition) -> None:
+    """Raises UndefinedObject, unless IF EXISTS; InvalidTableDefinition for a constraint's index."""
+    found: dict[str, tuple[Table, Index]] = {}
+    for name in statement.indexes:
+        _check_no_constraint(name, definition)
+        known = definition.catalog.index(name.text)
+        if known is not None:
+            found[name.text] = known
+        elif not statement.if_exists:
+            raise UndefinedObject(
+                f'index "{name.text}" does not exist',
+                position=name.position,
+                hint=did_you_mean(name.text, definition.catalog.names()),
+            )
+    remaining: dict[str, Table] = {}
+    for table, index in found.values():
+        current = remaining.get(table.name, table)
+        kept = tuple(other for other in current.indexes if other.id != index.id)
+        remaining[table.name] = replace(current, indexes=kept)
+    for table in remaining.values():
+        catalog.replace_table(definition.transaction, table)
+    for table, index in found.values():
+        _delete_range(definition.transaction, *index_range(table.id, index.id))
+
+
+def _check_no_constraint(name: ast.Name, definition: Definition) -> None:
+    owner = definition.primary_key_owner(name.text)
+    known = definition.catalog.index(name.text)
+    if known is not None and known[1].is_constraint:
+        owner = known[0].name
+    if owner is not None:
+        raise InvalidTableDefinition(
+            f'cannot drop index "{name.text}": a constraint of table "{owner}" needs it',
+            position=name.position,
+            hint="an index made by CREATE UNIQUE INDEX, instead of a constraint, can be dropped",
+        )
+
+
+def _delete_range(transaction: Transaction, lo: bytes, hi: bytes) -> None:
+    for keys, _ in transaction.scan_batches(lo, hi):
+        for key in keys:
+            transaction.delete(key)

@@ -1,0 +1,39 @@
+"""The optimiser: rules, one a file, applied once each in an order that makes it enough.
+
+    fold_constants    1 + 1 is 2; a condition that is TRUE goes
+    factor_or         what every side of an OR demands is a condition of its own
+    push_filters      a condition runs as soon as its columns are there
+    order_joins       inner joins are a graph; follow its edges, hash the equalities
+    choose_access     a condition on a key is a place to start reading, not a filter
+    use_order         a key is already in order
+    top_n             ORDER BY with LIMIT keeps only what can be asked for
+    prune_columns     what nobody mentions is not decoded
+
+There are no statistics yet; every choice between two sound plans is in `heuristics`.
+Subqueries are plans of their own and pass through the same rules.
+"""
+
+from __future__ import annotations
+
+from ferrisdb.query.optimise.choose_access import choose_access
+from ferrisdb.query.optimise.factor_or import factor_or
+from ferrisdb.query.optimise.fold_constants import fold_constants
+from ferrisdb.query.optimise.order_joins import order_joins
+from ferrisdb.query.optimise.prune_columns import prune_columns
+from ferrisdb.query.optimise.push_filters import push_filters
+from ferrisdb.query.optimise.top_n import top_n
+from ferrisdb.query.optimise.use_order import use_order
+from ferrisdb.query.plan.logical import Plan
+from ferrisdb.query.plan.rewrite import map_subqueries
+
+
+def optimise(plan: Plan) -> Plan:
+    """The plan that is compiled: same rows, same output slots."""
+    return prune_columns(_without_pruning(plan))
+
+
+def _without_pruning(plan: Plan) -> Plan:
+    plan = map_subqueries(plan, optimise)
+    for rule in (fold_constants, factor_or, push_filters, order_joins, choose_access, use_order, top_n):
+        plan = rule(plan)
+    return plan

@@ -1,0 +1,148 @@
+"""Queries from syntax tree to rows: bind, optimise, compile, run.
+
+    ast.Query --bind--> Plan --optimise--> Plan --compile--> def run(tx, parameters, now)
+
+A `PlannedQuery` holds for every list of parameters of the same signature, and for as long
+as the catalog that it was planned with is current. It is compiled when it first runs.
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ferrisdb.errors import StatementTooComplex
+from ferrisdb.query import ast, limits, types
+from ferrisdb.query.bind.expression_binder import ExpressionBinder
+from ferrisdb.query.bind.expressions import SlotRef, conjuncts
+from ferrisdb.query.bind.from_binder import FromBinder
+from ferrisdb.query.bind.query_binder import QueryBinder
+from ferrisdb.query.bind.scope import Scope
+from ferrisdb.query.catalog import CatalogView
+from ferrisdb.query.compile.program import Run, compile_plan
+from ferrisdb.query.explain import explain_plan
+from ferrisdb.query.optimise import optimise
+from ferrisdb.query.parameters import Parameters
+from ferrisdb.query.plan.logical import Filter, Plan, Project, Values
+from ferrisdb.query.types import SqlType, Value
+from ferrisdb.query.values import NUMERIC_CONTEXT, arithmetic_error
+from ferrisdb.txn.api import Transaction
+
+Row = tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    name: str
+    type: SqlType
+
+
+class PlannedQuery:
+    """A query that can run any number of times, by several threads at once."""
+
+    def __init__(self, plan: Plan, names: Sequence[str]) -> None:
+        self.columns = tuple(
+            ResultColumn(name, slot.type) for name, slot in zip(names, plan.output, strict=True)
+        )
+        self._plan = plan
+        self._run: Run | None = None
+        self._source = ""
+
+    def explain(self) -> list[str]:
+        """The plan as an indented tree, one operator a line with its conditions below."""
+        return explain_plan(self._plan)
+
+    def source(self) -> str:
+        """The Python that the plan is compiled to."""
+        self._compiled()
+        return self._source
+
+    def _compiled(self) -> Run:
+        # Two threads may both compile; either result is good, so no lock is held meanwhile.
+        run = self._run
+        if run is None:
+            try:
+                run, self._source = compile_plan(self._plan)
+            except RecursionError:
+                raise _too_deep() from None
+            self._run = run
+        return run
+
+    def run(self, tx: Transaction, parameters: Parameters, now: datetime) -> Iterator[list[Row]]:
+        """Batches of rows, made as they are asked for, each inside NUMERIC_CONTEXT.
+
+        Between batches the caller's own decimal context holds. Raises what the rows raise:
+        DataError and CardinalityViolation of the query, and every error of the store.
+        """
+        batches = self._compiled()(tx, parameters.values, now)
+        while True:
+            try:
+                with decimal.localcontext(NUMERIC_CONTEXT):
+                    batch = next(batches, None)
+            except ArithmeticError as error:
+                raise arithmetic_error(error) from None
+            if batch is None:
+                return
+            yield batch
+
+
+def _planned(plan: Plan, names: Sequence[str]) -> PlannedQuery:
+    return PlannedQuery(optimise(plan), names)
+
+
+def _too_deep() -> StatementTooComplex:
+    return StatementTooComplex("the statement is nested too deeply")
+
+
+def plan_query(query: ast.Query, catalog: CatalogView, parameters: Parameters) -> PlannedQuery:
+    """Raises ProgrammingError, with a position, for a query that means nothing."""
+    try:
+        bound = QueryBinder(catalog, parameters).bind(query)
+        return _planned(bound.plan, bound.names)
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def plan_target_rows(
+    table_ref: ast.TableRef,
+    where: ast.Expression | None,
+    new_values: Sequence[tuple[ast.Expression, SqlType]],
+    catalog: CatalogView,
+    parameters: Parameters,
+) -> PlannedQuery:
+    """For UPDATE and DELETE: (row key, raw row, *new values cast to the types by assignment).
+
+    The rows are read as they are asked for: a caller that writes the table takes them all
+    first, or it may meet its own new rows.
+    """
+    try:
+        queries = QueryBinder(catalog, parameters)
+        scope = Scope(None)
+        scan, _ = FromBinder(queries, scope).table(table_ref)
+        plan: Plan = scan
+        if where is not None:
+            condition = ExpressionBinder(queries, scope, "WHERE").condition(where)
+            plan = Filter(plan, conjuncts(condition))
+        key = scan.source.row_key = queries.numbers("row key", types.UNKNOWN, is_nullable=False)
+        raw = scan.source.row_value = queries.numbers("row", types.UNKNOWN, is_nullable=False)
+        values = queries.expressions(new_values, scope, "SET")
+        items = ((key, SlotRef(key, False)), (raw, SlotRef(raw, False)), *values)
+        return _planned(Project(plan, items), [slot.name for slot, _ in items])
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def plan_row_values(
+    expressions: Sequence[tuple[ast.Expression, SqlType]], catalog: CatalogView, parameters: Parameters
+) -> PlannedQuery:
+    """One row of expressions without a FROM, each cast to its type by assignment."""
+    try:
+        queries = QueryBinder(catalog, parameters)
+        if expressions:
+            limits.check_result_columns(len(expressions), expressions[0][0].position)
+        items = tuple(queries.expressions(expressions, Scope(None), "VALUES"))
+        return _planned(Project(Values((), ((),)), items), [slot.name for slot, _ in items])
+    except RecursionError:
+        raise _too_deep() from None

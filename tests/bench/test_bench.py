@@ -1,0 +1,75 @@
+"""The bench at a tiny size: every contest runs, both sides agree, nothing is left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import runner
+from bench.contest import Contest, Side, Size, Work
+from bench.report import table
+from bench.workloads import CONTESTS
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Size(factor=0.002, rounds=1)
+
+
+@pytest.fixture
+def bench_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the temporary folders of the bench are made in this test."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("contest", CONTESTS, ids=lambda contest: contest.name)
+def test_both_sides_do_the_same_work(contest: Contest, bench_folders: Path) -> None:
+    outcome = runner.hold(contest, TINY)
+    assert outcome.ours_per_s > 0
+    assert outcome.peer_per_s > 0
+    assert contest.name in table([outcome])
+    assert list(bench_folders.iterdir()) == []
+
+
+class Liar(Side):
+    def __init__(self, answer: int) -> None:
+        self._answer = answer
+
+    def run_round(self) -> int:
+        return 1
+
+    def answer(self) -> object:
+        return self._answer
+
+    def close(self) -> None: ...
+
+
+def test_a_contest_with_two_answers_is_void(bench_folders: Path) -> None:
+    contest = Contest(
+        name="lies",
+        what="",
+        unit="lies",
+        target=1,
+        work=Work(count=1),
+        peer_name="peer",
+        ours=lambda folder, work: Liar(1),
+        peer=lambda folder, work: Liar(2),
+    )
+    with pytest.raises(runner.ContestVoid, match="lies: FerrisDB answers 1, peer 2"):
+        runner.hold(contest, TINY)
+    assert list(bench_folders.iterdir()) == []
+
+
+def test_it_is_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--quick", "--only", "start-up"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert "start-up: 3 rounds of 1 processes, 1 thread" in done.stdout
+    assert "python -c pass" in done.stdout
