@@ -24,7 +24,7 @@ class ParseTablesHook(BuildHookInterface[Any]):
         builder, table_file = (_load(parse / f"{name}.py") for name in ("table_builder", "table_file"))
         grammar = (root / "grammar" / "sql.lark").read_text(encoding="utf-8")
         path = parse / table_file.FILE_NAME
-        table_file.write(path, builder.build(grammar), table_file.table_key(grammar))
+        table_file.write(path, builder.build(grammar), grammar)
         build_data["artifacts"].append(f"/{path.relative_to(root).as_posix()}")
 
 

@@ -33,7 +33,7 @@ import ferrisdb
 DATA = Path(__file__).resolve().parent / "data"
 FOLDER = "demo.ferris"
 COMMAND = Path(sys.executable).with_name("ferrisdb")
-KILL_AFTER_COMMITS = 500
+KILL_AFTER_COMMITS = 300
 
 TABLES = """
 CREATE TABLE planet (

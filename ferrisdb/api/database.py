@@ -31,8 +31,8 @@ from ferrisdb.api.transaction import Transaction, drain
 from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
-from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.storage.options import Durability
+from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
 
 T = TypeVar("T")

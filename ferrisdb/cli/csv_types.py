@@ -29,8 +29,6 @@ from ferrisdb.query.types import (
     DATE,
     DOUBLE,
     INTEGER,
-    INTEGER_MAX,
-    INTEGER_MIN,
     NUMERIC,
     TEXT,
     TIMESTAMP,
@@ -43,29 +41,35 @@ from ferrisdb.query.values.texts import parse_boolean, parse_double, parse_integ
 
 Texts = Sequence[str | None]
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
-_NUMERIC = re.compile(r"-?(?:0|[1-9][0-9]{0,999})(?:\.[0-9]{1,999})?")
-_DOUBLE = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?", re.ASCII)
+
+def _column_of(value_pattern: str) -> re.Pattern[str]:
+    """Matches values that each end with a newline: one call for a whole column."""
+    return re.compile(rf"(?:{value_pattern}\n)*", re.ASCII)
 
 
-def _reads(parse: Callable[[str], object], text: str) -> bool:
-    try:
-        parse(text)
+_DAY = r"\d{4}-\d\d-\d\d"
+_LADDER: list[tuple[SqlType, re.Pattern[str]]] = [
+    (INTEGER, _column_of(r"-?(?:0|[1-9][0-9]{0,18})")),
+    (NUMERIC, _column_of(r"-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{1,299})?")),
+    (DOUBLE, _column_of(r"-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{1,299})?(?:[eE][+-]?[0-9]{1,3})?")),
+    (BOOLEAN, _column_of(r"(?i:true|false)")),
+    (DATE, _column_of(_DAY)),
+    (TIMESTAMP, _column_of(_DAY + r"(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?")),
+]
+
+
+def _takes(type: SqlType, pattern: re.Pattern[str], texts: list[str], joined: str) -> bool:
+    if not pattern.fullmatch(joined):
+        return False
+    if type.kind is Kind.DOUBLE:  # without an exponent, 300 digits do not overflow
+        texts = [text for text in texts if "e" in text or "E" in text]
+    elif type.kind is Kind.NUMERIC:
+        return True
+    try:  # 30 February, and 20 digits
+        convert_column(type.kind, texts)
     except Error:
         return False
     return True
-
-
-_LADDER: list[tuple[SqlType, Callable[[str], bool]]] = [
-    (INTEGER, lambda text: bool(_INTEGER.fullmatch(text)) and INTEGER_MIN <= int(text) <= INTEGER_MAX),
-    (NUMERIC, lambda text: bool(_NUMERIC.fullmatch(text))),
-    (DOUBLE, lambda text: bool(_DOUBLE.fullmatch(text)) and _reads(parse_double, text)),
-    (BOOLEAN, lambda text: text.lower() in {"true", "false"}),
-    (DATE, lambda text: bool(_DATE.fullmatch(text)) and _reads(parse_date, text)),
-    (TIMESTAMP, lambda text: bool(_TIMESTAMP.fullmatch(text)) and _reads(parse_timestamp, text)),
-]
 
 
 class TypeInference:
@@ -76,12 +80,16 @@ class TypeInference:
         self._has_values = False
 
     def see(self, texts: Texts) -> None:
-        if not self._candidates:
+        present = [text for text in texts if text is not None]
+        if not self._candidates or not present:
             return
-        for text in set(texts):
-            if text is not None:
-                self._has_values = True
-                self._candidates = [c for c in self._candidates if c[1](text)]
+        self._has_values = True
+        joined = "\n".join(present) + "\n"
+        if joined.count("\n") > len(present):  # a value holds a line end: it is text
+            self._candidates = []
+        self._candidates = [
+            (t, pattern) for t, pattern in self._candidates if _takes(t, pattern, present, joined)
+        ]
 
     @property
     def type(self) -> SqlType:

@@ -24,6 +24,7 @@ from ferrisdb.query.define.definition import Definition
 from ferrisdb.query.define.statements import SchemaStatement, run_schema_statement
 from ferrisdb.query.many_runs import ManyRuns
 from ferrisdb.query.parameters import NO_PARAMETERS, Parameters
+from ferrisdb.query.plan import Row
 from ferrisdb.query.prepared import (
     ChangeStatement,
     Prepared,
@@ -34,7 +35,6 @@ from ferrisdb.query.prepared import (
     prepare_explain,
     prepare_query,
 )
-from ferrisdb.query.result import Row
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
 from ferrisdb.query.statement_cache import MAX_CACHED_CHARACTERS
 from ferrisdb.txn.api import LockMode, Transaction

@@ -99,7 +99,10 @@ class _TableWriter:
     def add_block(self, rows: Rows) -> None:
         keys, timestamps, values = rows
         self._check_order(keys, timestamps)
-        self._filter.add(list(dict.fromkeys(keys)))
+        distinct_keys = dict.fromkeys(keys)
+        if self._last_keys and self._last_keys[-1] == keys[0]:
+            del distinct_keys[keys[0]]
+        self._filter.add(list(distinct_keys))
         self._first_keys.append(keys[0])
         self._last_keys.append(keys[-1])
         self._first_timestamps.append(timestamps[0])

@@ -53,7 +53,10 @@ class StoreLimits:
 
 
 class Transaction(Protocol):
-    """One transaction: a snapshot of the whole store, and changes that only it sees."""
+    """One transaction: a snapshot of the whole store, and changes that only it sees.
+
+    The snapshot is taken at the first read, write or lock, not at begin.
+    """
 
     @property
     def id(self) -> int: ...

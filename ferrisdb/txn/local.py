@@ -5,7 +5,7 @@ are the engine's: it gives them in log order and shows commits in that order, ea
 once it is durable. A snapshot is therefore one number, and everything at or below it is
 complete.
 
-    begin      snapshot = engine.visible_timestamp
+    first use  snapshot = engine.visible_timestamp
     commit     engine.commit(writes) -> timestamp, then the locks are released
 
 Limits: isolation level `snapshot` only. `read committed` and `serializable` are refused
@@ -18,11 +18,12 @@ import itertools
 import threading
 
 from ferrisdb import errors
-from ferrisdb.storage.engine import Engine, EngineStatistics
+from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
+from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel, StoreLimits
 from ferrisdb.txn.local_transaction import LocalTransaction
 from ferrisdb.txn.locks import LockTable
@@ -35,7 +36,7 @@ class LocalStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._locks = LockTable()
+        self._locks = LockTable(self._oldest_snapshot)
         self._ids = itertools.count(1)
         self._mutex = threading.Lock()
         self._open: dict[int, LocalTransaction] = {}
@@ -61,15 +62,13 @@ class LocalStore:
             )
         with self._mutex:
             self._check_usable()
-            # Read and registered in one step: between the two, the oldest snapshot could
-            # be thought newer than this one, and what this one needs be thrown away.
             transaction = LocalTransaction(
                 next(self._ids),
                 self._engine,
                 self._locks,
-                snapshot=self._engine.visible_timestamp,
                 is_read_only=read_only,
                 max_bytes=MAX_COMMIT_BYTES,
+                take_snapshot=self._take_snapshot,
                 on_end=self._forget,
             )
             self._open[transaction.id] = transaction
@@ -110,8 +109,20 @@ class LocalStore:
                 hint="look for transactions that were begun and neither committed nor rolled back",
             )
 
+    def _take_snapshot(self, transaction: LocalTransaction) -> int:
+        # Read and registered in one step: between the two, the oldest snapshot could be
+        # thought newer than this one, and what this one needs be thrown away.
+        with self._mutex:
+            transaction.snapshot = self._engine.visible_timestamp
+            return transaction.snapshot
+
+    def _oldest_snapshot(self) -> int:
+        """No transaction, open now or begun later, reads below this."""
+        with self._mutex:
+            in_use = [each.snapshot for each in self._open.values() if each.snapshot is not None]
+            return min(in_use, default=self._engine.visible_timestamp)
+
     def _forget(self, transaction: LocalTransaction, commit_timestamp: int | None) -> None:
+        self._locks.release_all(transaction.lock_owner, commit_timestamp)
         with self._mutex:
             self._open.pop(transaction.id, None)
-            oldest = min((each.snapshot for each in self._open.values()), default=transaction.snapshot)
-        self._locks.release_all(transaction.lock_owner, commit_timestamp, oldest)

@@ -1,10 +1,13 @@
 """One transaction of the local store: snapshot isolation over the storage engine.
 
-    begin ---------------------- reads at `snapshot` -------------------------- commit
+    first use ------------------ reads as of its snapshot --------------------- commit
       |                                                                           |
       snapshot = newest visible commit          writes stay here, in the WriteSet |
                                                 each write locks its key          |
                                                                      one log record, then visible
+
+The snapshot is taken at the first read, write or lock and not at begin, as PostgreSQL does:
+a transaction that was begun early and has seen nothing yet need not lose against others.
 
 Reads never wait: the engine keeps versions, and this transaction reads the newest at or
 below its snapshot, with its own writes laid over it. A write first takes the key's lock,
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
 
 
 class LocalTransaction:
-    """See `ferrisdb.txn.api.Transaction`. `on_end` is told its commit timestamp, or None."""
+    """See `ferrisdb.txn.api.Transaction`.
+
+    `take_snapshot` gives the timestamp to read at and remembers that it is in use;
+    `on_end` is told the commit timestamp, or None.
+    """
 
     def __init__(
         self,
@@ -42,35 +49,36 @@ class LocalTransaction:
         engine: Engine,
         locks: LockTable,
         *,
-        snapshot: int,
         is_read_only: bool,
         max_bytes: int,
+        take_snapshot: Callable[[LocalTransaction], int],
         on_end: Callable[[LocalTransaction, int | None], None],
     ) -> None:
         self.id = transaction_id
         self.isolation = IsolationLevel.SNAPSHOT
         self.is_read_only = is_read_only
         self.is_open = True
-        self.snapshot = snapshot
+        self.snapshot: int | None = None
         self.lock_owner = LockOwner(transaction_id)
         self._engine = engine
         self._locks = locks
         self._writes = WriteSet(max_bytes)
+        self._take_snapshot = take_snapshot
         self._on_end = on_end
 
     def get(self, key: bytes) -> bytes | None:
-        self._check_open()
+        snapshot = self._reads_at()
         own = self._writes.values
         if key in own:
             return own[key]
-        return self._engine.read(key, self.snapshot)
+        return self._engine.read(key, snapshot)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        self._check_open()
+        snapshot = self._reads_at()
         own = self._writes.values
         if not own:
-            return self._engine.read_many(keys, self.snapshot)
-        return [own[key] if key in own else self._engine.read(key, self.snapshot) for key in keys]
+            return self._engine.read_many(keys, snapshot)
+        return [own[key] if key in own else self._engine.read(key, snapshot) for key in keys]
 
     def scan(
         self, lo: bytes, hi: bytes | None, *, reverse: bool = False, limit: int | None = None
@@ -80,10 +88,10 @@ class LocalTransaction:
         return pairs if limit is None else itertools.islice(pairs, limit)
 
     def scan_batches(self, lo: bytes, hi: bytes | None, *, reverse: bool = False) -> Iterator[Batch]:
-        self._check_open()
+        snapshot = self._reads_at()
         if hi is not None and hi <= lo:
             return iter(())
-        batches = self._engine.scan(lo, hi, self.snapshot, reverse=reverse)
+        batches = self._engine.scan(lo, hi, snapshot, reverse=reverse)
         own_keys = self._writes.keys_between(lo, hi)
         if not own_keys:
             return batches
@@ -99,9 +107,9 @@ class LocalTransaction:
         self._write(key, None)
 
     def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
-        self._check_open()
+        snapshot = self._reads_at()
         for key in keys:
-            self._take(key, mode)
+            self._take(key, mode, snapshot)
 
     def savepoint(self) -> Savepoint:
         self._check_open()
@@ -112,10 +120,10 @@ class LocalTransaction:
         self._writes.rollback_to(savepoint)
 
     def commit(self) -> CommitToken:
-        self._check_open()
+        snapshot = self._reads_at()
         if not self._writes.values:
             self._end(None)
-            return CommitToken(self.snapshot)
+            return CommitToken(snapshot)
         timestamp: int | None = None
         try:
             timestamp = self._engine.commit(self._writes.values)
@@ -136,33 +144,33 @@ class LocalTransaction:
             self._end(None)
 
     def _write(self, key: bytes, value: bytes | None) -> None:
-        self._check_open()
+        snapshot = self._reads_at()
         if self.is_read_only:
             raise errors.ReadOnlyTransaction("the transaction is read-only: it can't write")
         if key not in self._writes.values:
             if len(key) > MAX_KEY_BYTES:
                 raise errors.KeyTooLarge(f"the key has {len(key)} bytes; at most {MAX_KEY_BYTES} fit")
-            self._take(key, LockMode.EXCLUSIVE)
+            self._take(key, LockMode.EXCLUSIVE, snapshot)
         self._writes.write(key, value)
 
-    def _take(self, key: bytes, mode: LockMode) -> None:
+    def _take(self, key: bytes, mode: LockMode, snapshot: int) -> None:
         owner = self.lock_owner
         if key in owner.exclusive_keys or (mode is LockMode.SHARE and key in owner.shared_keys):
             return
         owner.thread_id = threading.get_ident()
         try:
             self._locks.acquire(owner, key, mode)
-            self._check_first_updater(key, mode)
+            self._check_first_updater(key, mode, snapshot)
         except errors.Retryable:
             # There is no way on from here at this snapshot, and others may wait for us.
             self._end(None)
             raise
 
-    def _check_first_updater(self, key: bytes, mode: LockMode) -> None:
-        newest = self._engine.newest_timestamp(key, self.snapshot)
+    def _check_first_updater(self, key: bytes, mode: LockMode, snapshot: int) -> None:
+        newest = self._engine.newest_timestamp(key, snapshot)
         if newest:
             raise self._too_late(f"its key was changed by a commit at {newest}")
-        if mode is LockMode.EXCLUSIVE and self._locks.share_trace(key) > self.snapshot:
+        if mode is LockMode.EXCLUSIVE and self._locks.share_trace(key) > snapshot:
             raise self._too_late("a transaction that relied on its key has committed")
 
     def _too_late(self, why: str) -> errors.SerializationFailure:
@@ -171,10 +179,17 @@ class LocalTransaction:
             hint="roll back and run the transaction again",
         )
 
+    def _reads_at(self) -> int:
+        self._check_open()
+        if self.snapshot is None:
+            self.snapshot = self._take_snapshot(self)
+        return self.snapshot
+
     def _check_open(self) -> None:
         if not self.is_open:
             raise errors.NoActiveTransaction(
-                f"transaction {self.id} is over", hint="begin another one; a failed one can only be rolled back"
+                f"transaction {self.id} is over",
+                hint="begin another one; a failed one can only be rolled back",
             )
 
     def _end(self, commit_timestamp: int | None) -> None:

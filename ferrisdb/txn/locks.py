@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ferrisdb import errors
 from ferrisdb.txn.api import LockMode
@@ -63,9 +63,10 @@ class _Waiter:
 
 
 class LockTable:
-    """All locks of one store."""
+    """All locks of one store. `oldest_snapshot` says below what no transaction reads any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, oldest_snapshot: Callable[[], int]) -> None:
+        self._oldest_snapshot = oldest_snapshot
         self._mutex = threading.Lock()
         self._exclusive: dict[bytes, LockOwner] = {}
         self._shared: dict[bytes, set[LockOwner]] = {}
@@ -98,7 +99,7 @@ class LockTable:
         if waiter.refusal is not None:
             raise waiter.refusal
 
-    def release_all(self, owner: LockOwner, commit_timestamp: int | None, oldest_snapshot: int) -> None:
+    def release_all(self, owner: LockOwner, commit_timestamp: int | None) -> None:
         """End of a transaction. `commit_timestamp` is None when it wrote nothing or rolled back."""
         with self._mutex:
             for key in owner.exclusive_keys:
@@ -114,7 +115,7 @@ class LockTable:
                 for key in owner.exclusive_keys | owner.shared_keys:
                     self._wake(key)
             if len(self._share_traces) > MAX_SHARE_TRACES:
-                self._merge_old_traces(oldest_snapshot)
+                self._merge_old_traces()
             owner.exclusive_keys = set()
             owner.shared_keys = set()
 
@@ -252,7 +253,8 @@ class LockTable:
                 return
             yield ahead.owner
 
-    def _merge_old_traces(self, oldest_snapshot: int) -> None:
+    def _merge_old_traces(self) -> None:
+        oldest_snapshot = self._oldest_snapshot()
         needed = {key: at for key, at in self._share_traces.items() if at > oldest_snapshot}
         if len(needed) > MAX_SHARE_TRACES // 2:
             by_age = sorted(needed.items(), key=lambda item: item[1])

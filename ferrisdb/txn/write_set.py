@@ -43,7 +43,7 @@ class WriteSet:
         self._max_bytes = max_bytes
         self._ordered: SortedList | None = None
         self._unordered: list[bytes] = []
-        self._undo: list[tuple[bytes, bytes | None | _Absent]] = []
+        self._undo: list[tuple[bytes, bytes | _Absent | None]] = []
         self._has_savepoint = False
 
     def write(self, key: bytes, value: bytes | None) -> None:
@@ -89,7 +89,9 @@ class WriteSet:
             self._ordered.update(self._unordered)
             self._unordered = []
         keys: list[bytes] = list(
-            self._ordered.irange(lo, hi, inclusive=(True, False)) if hi is not None else self._ordered.irange(lo)
+            self._ordered.irange(lo, hi, inclusive=(True, False))
+            if hi is not None
+            else self._ordered.irange(lo)
         )
         return keys
 

@@ -52,9 +52,11 @@ def test_the_answers_are_right_and_survive_a_kill(shell: Shell, shared: Path) ->
 
     assert stood > 0
     check_answers(shell, tpch)
-    count, largest = shell.ok(
-        "tpch.ferris", "--format", "csv", "-c", "SELECT count(*), max(k) FROM more"
-    ).splitlines()[1].split(",")
+    count, largest = (
+        shell.ok("tpch.ferris", "--format", "csv", "-c", "SELECT count(*), max(k) FROM more")
+        .splitlines()[1]
+        .split(",")
+    )
     assert count == largest, "rows came in order, so a gap is a lost row"
     assert int(count) >= stood
 

@@ -34,7 +34,7 @@ def process(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str
 def test_a_statement_and_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = ran(capsys, "-c", "SELECT 1 AS one, 'x' AS text")
     assert (status, err) == (0, "")
-    assert [line.rstrip() for line in out.splitlines()] == ["  one | text", "------+--------", "    1 | x"]
+    assert [line.rstrip() for line in out.splitlines()] == [" one | text", "-----+------", "   1 | x"]
 
 
 def test_several_statements_in_one_database(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

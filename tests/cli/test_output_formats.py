@@ -34,13 +34,13 @@ ROWS: list[tuple[Value, ...]] = [
 
 SHOWN = {
     "table": """\
- id | price | name         | day
-----+-------+--------------+------------
-  1 | 17.00 | 007          | 1994-01-01
--20 |  NULL | a|b "c", <d> | NULL
-  3 |   0.5 |              | NULL
-  4 |  1000 | two          | NULL
-    |       | lines\\x1b[31m|
+  id | price | name          | day
+-----+-------+---------------+------------
+   1 | 17.00 | 007           | 1994-01-01
+ -20 |  NULL | a|b "c", <d>  | NULL
+   3 |   0.5 |               | NULL
+   4 |  1000 | two           | NULL
+     |       | lines\\x1b[31m |
 """,
     "csv": """\
 id,price,name,day

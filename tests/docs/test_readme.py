@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from markdown_blocks import ROOT, Block, Command, blocks_of, commands_of, same_shape
@@ -31,13 +32,17 @@ def at_a_fresh_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def test_every_block_of_the_readme_does_what_it_says(at_a_fresh_checkout: Path) -> None:
-    # The page is one session: later blocks use what earlier ones made.
-    namespace: dict[str, object] = {"__name__": "readme"}
+def test_every_block_of_the_readme_does_what_it_says(
+    at_a_fresh_checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The page is one session: later blocks use what earlier ones made. It is a module, because
+    # a dataclass looks for the one it is defined in.
+    page = ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", page)
     tried = 0
     for block in blocks_of(README):
         if block.language == "python":
-            run_python(block, namespace)
+            run_python(block, page)
             tried += 1
         elif block.language == "console":
             for command in commands_of(block):
@@ -52,12 +57,12 @@ def test_every_block_says_its_language() -> None:
         assert block.language in {"python", "console", "text", "sh"}, f"README.md:{block.line}"
 
 
-def run_python(block: Block, namespace: dict[str, object]) -> None:
+def run_python(block: Block, page: ModuleType) -> None:
     # The line numbers of the page, so that a traceback points into it.
-    code = compile("\n" * block.line + block.text, str(README), "exec")
+    code = compile("\n" * block.line + block.text, str(README), "exec", dont_inherit=True)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(code, namespace)
+        exec(code, page.__dict__)
     assert same_shape(printed.getvalue()) == same_shape(block.expected), f"README.md:{block.line}"
 
 

@@ -26,7 +26,6 @@ from ferrisdb.query.parse.tables import cache_path, find_or_build, grammar_text,
 
 CHECKOUT = Path(__file__).parents[2]
 GRAMMAR = grammar_text()
-KEY = table_file.table_key(GRAMMAR)
 
 STARTS = "\nexpression: WORD\nreserved_for_later: WORD\n%declare WORD\n"
 
@@ -184,7 +183,7 @@ def test_what_was_built_is_left_in_the_first_place_and_found_there(
     assert [path.exists() for path in places] == [True, False]
     assert [path.name for path in places[0].parent.iterdir()] == ["tables"]
     request.getfixturevalue("no_building")
-    assert table_file.read(places[0], KEY) == find_or_build(GRAMMAR, places)
+    assert table_file.read(places[0], GRAMMAR) == find_or_build(GRAMMAR, places)
     assert list(built["symbols"]) == find_or_build(GRAMMAR, places)["symbols"]
 
 
@@ -201,8 +200,8 @@ def test_tables_of_another_grammar_do_not_count(tmp_path: Path) -> None:
     find_or_build(GRAMMAR, [path])
     edited = GRAMMAR.replace('"EXPLAIN" explainable', '"DESCRIBE" explainable')
     assert "DESCRIBE" in find_or_build(edited, [path])["reserved_words"]
-    assert table_file.read(path, KEY) is None
-    assert table_file.read(path, table_file.table_key(edited)) is not None
+    assert table_file.read(path, GRAMMAR) is None
+    assert table_file.read(path, edited) is not None
 
 
 def test_a_damaged_file_does_not_count(tmp_path: Path) -> None:
@@ -218,18 +217,18 @@ def test_a_damaged_file_does_not_count(tmp_path: Path) -> None:
         flipped[place] ^= 1 << rng.randrange(8)
         for damaged in (whole[:place], bytes(flipped)):
             path.write_bytes(damaged)
-            assert table_file.read(path, KEY) is None, place
+            assert table_file.read(path, GRAMMAR) is None, place
 
 
 def test_the_cache_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_path("0123").parent == tmp_path / "ferrisdb"
+    assert cache_path(GRAMMAR).parent == tmp_path / "ferrisdb"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert cache_path("0123").parent == tmp_path / ".cache" / "ferrisdb"
+    assert cache_path(GRAMMAR).parent == tmp_path / ".cache" / "ferrisdb"
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert cache_path("0123").parent == tmp_path / "Library" / "Caches" / "ferrisdb"
+    assert cache_path(GRAMMAR).parent == tmp_path / "Library" / "Caches" / "ferrisdb"
 
 
 def test_a_program_that_parses_does_not_load_lark() -> None:
@@ -254,7 +253,7 @@ def test_the_build_of_a_wheel_makes_the_tables(tmp_path: Path) -> None:
     hook_class = load_hook().ParseTablesHook
     hook_class(str(tmp_path), {}, None, None, str(tmp_path), "wheel").initialize("standard", build_data)
     assert build_data["artifacts"] == ["/ferrisdb/query/parse/sql_tables.msgpack"]
-    assert table_file.read(parse / table_file.FILE_NAME, KEY) is not None
+    assert table_file.read(parse / table_file.FILE_NAME, GRAMMAR) is not None
 
 
 def load_hook() -> Any:

@@ -6,6 +6,7 @@ The rule that is tested, at each crash and each way to lose the unsynced:
     every acknowledged commit is there
     every commit is whole or absent, and none is there without those before it
     opening it again changes nothing
+    what recovery has shown survives the next crash
     what is committed then survives the next crash
 
 A commit writes its number under `number`, a key of its own, and a key that the next two
@@ -32,7 +33,7 @@ from ferrisdb.testing.crash_fs import CrashFS, Loss
 
 IS_NIGHT = os.environ.get("FERRISDB_CRASH_SWEEP") == "night"
 SEEDS = range(8) if IS_NIGHT else range(1)
-RECOVERY_CRASHES_SAMPLED = None if IS_NIGHT else 60
+CRASHED_RECOVERIES = 30
 
 FOLDER = "data/db"
 DEFAULT = StorageOptions()
@@ -150,7 +151,7 @@ def commit_lazily(session: Session) -> None:
 
 def commit_many(session: Session) -> None:
     session.open()
-    session.commit(7)
+    session.commit(5)
     session.close()
 
 
@@ -216,10 +217,16 @@ def check(fs: CrashFS, session: Session, where: str) -> int:
     number = read_and_judge(probe, session, where)
     before = probe.contents()
     assert read_and_judge(probe, session, where) == number, f"{where}: the second opening found less"
-    assert probe.contents() == before, f"{where}: the second opening changed files"
+    # With more than one segment a memtable still waits to be flushed, and opening goes on with it.
+    if sum(path.endswith(".wal") for path in before) == 1:
+        assert probe.contents() == before, f"{where}: the second opening changed files"
 
     later = Session(probe, session.options, session.size_bytes, attempted=number)
     later.open()
+    early = probe.after_crash(Loss.EVERYTHING)
+    assert read_and_judge(early, later, f"{where}, then an opening and a power cut") == number, (
+        f"{where}: a commit that recovery had shown is gone after a power cut"
+    )
     later.commit(1)
     disk = probe.after_crash(Loss.EVERYTHING)
     later.abandon()
@@ -293,13 +300,12 @@ def test_whenever_it_crashes_and_whatever_is_lost_the_commits_are_there(name, ca
 def crash_recoveries(disks: list[tuple[str, CrashFS, Session]], scenario: Scenario, seed: int) -> int:
     """Crash again while a crashed disk is opened; how often it was done."""
     chance = random.Random(seed)
-    if RECOVERY_CRASHES_SAMPLED is not None:
-        disks = chance.sample(disks, min(len(disks), RECOVERY_CRASHES_SAMPLED // 4))
     count = 0
-    for where, disk, session in disks:
+    for where, disk, session in chance.sample(disks, len(disks)):
         probe = disk.after_kill()
         Engine.open(probe, FOLDER, scenario.options).close()
-        for number in range(len(disk.calls) + 1, len(probe.calls) + 1):
+        numbers = range(len(disk.calls) + 1, len(probe.calls) + 1)
+        for number in numbers if IS_NIGHT else [chance.choice(numbers)]:
             again = disk.after_kill(crash_at=number)
             Session(again, scenario.options).run(Session.open)
             if not again.has_crashed:
@@ -307,6 +313,8 @@ def crash_recoveries(disks: list[tuple[str, CrashFS, Session]], scenario: Scenar
             for how, left in ends_of(again, seed):
                 check(left, session, f"{where}, then call {number} of recovery, {how}")
                 count += 1
+        if not IS_NIGHT and count >= CRASHED_RECOVERIES:
+            break
     return count
 
 

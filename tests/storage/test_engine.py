@@ -444,7 +444,7 @@ def test_a_reader_never_sees_a_commit_that_is_not_synced() -> None:
     env.step = hold
     committer = threading.Thread(target=lambda: engine.commit({b"k": b"v"}))
     committer.start()
-    began.wait()
+    assert began.wait(10)
     assert engine.visible_timestamp == 0
     assert everything(engine) == {}
     assert engine.newest_timestamp(b"k", 0) == 0
@@ -453,6 +453,61 @@ def test_a_reader_never_sees_a_commit_that_is_not_synced() -> None:
     assert engine.visible_timestamp == 1
     assert engine.read(b"k", 1) == b"v"
     engine.close()
+
+
+def test_a_kill_between_two_flushes_loses_neither_log() -> None:
+    # Two memtables wait; the first gets its table, the second does not.
+    env = FailingEnv()
+    engine = Engine.open(env, "db", StorageOptions(memtable_bytes=1000, max_flushing_memtables=3))
+    held = threading.Event()
+    go_on = threading.Event()
+    tables: list[str] = []
+
+    def hold_second_table(what: str, path: str) -> None:
+        if path.endswith(".sst"):
+            tables.append(path)
+            if len(set(tables)) == 1:
+                while engine.statistics().flushing_memtables < 3:
+                    threading.Event().wait(0.001)
+            else:
+                held.set()
+                go_on.wait(10)
+
+    env.step = hold_second_table
+    for number in range(28):
+        engine.commit({b"%02d" % number: b"x" * 80})
+    expected = everything(engine)
+    assert held.wait(10)
+    killed = env.copy()
+    go_on.set()
+    engine.close()
+
+    segments = [name for name in killed.list_directory("db") if name.endswith(".wal")]
+    assert len(segments) >= 3
+    for name in segments[:-1]:
+        damaged = killed.copy()
+        damaged.remove(f"db/{name}")
+        with pytest.raises(CorruptionError):
+            Engine.open(damaged, "db")
+    again = Engine.open(killed, "db")
+    assert everything(again) == expected
+    again.flush()
+    assert everything(again) == expected
+    again.close()
+
+
+def test_a_lost_log_is_missed_even_when_the_next_one_is_empty() -> None:
+    env = FailingEnv()
+    engine = Engine.open(env, "db")
+    engine.commit({b"k": b"v"})
+    env.step = failing("append", ".sst")
+    with pytest.raises(StorageError):
+        engine.flush()
+    killed = env.copy()
+    engine.close()
+    killed.remove("db/000001.wal")
+    with pytest.raises(CorruptionError, match=r"a log segment is missing \(db/000001\.wal, byte 0\)"):
+        Engine.open(killed, "db")
 
 
 # --- many threads -----------------------------------------------------------------------
@@ -503,6 +558,17 @@ def test_eight_threads_and_flushes_all_the_while() -> None:
     again.close()
 
 
+def test_the_newest_commit_of_a_key_is_found_in_a_table_too() -> None:
+    engine = Engine.open(MemoryEnv(), "db")
+    for _ in range(3):
+        engine.commit({b"k": b"v"})
+        engine.flush()
+    engine.commit({b"other": None})
+    assert [engine.newest_timestamp(b"k", after) for after in range(5)] == [3, 3, 3, 0, 0]
+    assert [engine.newest_timestamp(b"other", after) for after in range(5)] == [4, 4, 4, 4, 0]
+    engine.close()
+
+
 def test_a_scan_goes_on_over_what_it_began_with() -> None:
     env = MemoryEnv()
     engine = Engine.open(env, "db", TINY)
@@ -533,7 +599,7 @@ def test_writers_wait_for_a_slow_disk_and_it_is_counted() -> None:
 
     writer = threading.Thread(target=work)
     writer.start()
-    began.wait()
+    assert began.wait(10)
     while engine.statistics().stalls == 0:
         threading.Event().wait(0.001)
     assert writer.is_alive()

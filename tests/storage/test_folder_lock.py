@@ -112,6 +112,29 @@ def test_after_a_fork_the_child_is_refused_and_the_parent_goes_on(tmp_path: Path
     assert done.stdout == "b'parent again'\n8\n"
 
 
+DYING_FORKER = """
+import os, sys
+from ferrisdb.storage.engine import Engine
+from ferrisdb.storage.os_env import OsEnv
+engine = Engine.open(OsEnv(), sys.argv[1])
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_child_that_outlives_its_parent_does_not_hold_the_folder(tmp_path: Path) -> None:
+    folder = (tmp_path / "shop.ferris").as_posix()
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", DYING_FORKER, folder], stdin=subprocess.PIPE
+    ) as parent:
+        parent.wait()
+        # Its child lives until the pipe is closed.
+        Engine.open(OsEnv(), folder).close()
+
+
 def test_a_closed_engine_says_so(tmp_path: Path) -> None:
     engine = Engine.open(OsEnv(), (tmp_path / "db").as_posix())
     engine.commit({b"k": b"v"})

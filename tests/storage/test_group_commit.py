@@ -87,8 +87,11 @@ class Committers:
         self.threads[-1].start()
 
     def wait_until_queued(self, count: int) -> None:
-        while len(self.commits._queue) < count:
+        for _ in range(10_000):
+            if len(self.commits._queue) >= count:
+                return
             threading.Event().wait(0.001)
+        raise AssertionError(f"never {count} in the queue")
 
     def join(self) -> None:
         for thread in self.threads:
@@ -106,7 +109,7 @@ def hold_first_sync(target: Target) -> tuple[threading.Event, threading.Event]:
     def hold() -> None:
         if not began.is_set():
             began.set()
-            go_on.wait()
+            go_on.wait(10)
 
     target.file.before_sync = hold
     return began, go_on
@@ -118,7 +121,7 @@ def test_who_comes_during_a_sync_shares_the_next() -> None:
     committers = Committers(commits)
     began, go_on = hold_first_sync(target)
     committers.start("first")
-    began.wait()
+    assert began.wait(10)
     for count, name in enumerate(["b", "c", "d"], 1):
         committers.start(name)
         committers.wait_until_queued(count)
@@ -138,7 +141,7 @@ def test_a_group_is_bounded_in_bytes_but_never_empty(monkeypatch: pytest.MonkeyP
     committers = Committers(commits)
     began, go_on = hold_first_sync(target)
     committers.start("f" * 200)
-    began.wait()
+    assert began.wait(10)
     for count in range(1, 7):
         committers.start("n" * 10 + str(count))
         committers.wait_until_queued(count)
@@ -177,12 +180,12 @@ def test_after_a_failure_the_group_is_unknown_and_all_others_are_not_written(ste
 
     def hold_and_fail() -> None:
         began.set()
-        go_on.wait()
+        go_on.wait(10)
         fail()
 
     setattr(target.file, f"before_{step}", hold_and_fail)
     committers.start("in the group")
-    began.wait()
+    assert began.wait(10)
     committers.start("queued behind")
     committers.wait_until_queued(1)
     go_on.set()
@@ -217,7 +220,7 @@ def test_an_action_runs_between_two_groups_and_its_error_is_its_own() -> None:
     committers = Committers(commits)
     began, go_on = hold_first_sync(target)
     committers.start("a")
-    began.wait()
+    assert began.wait(10)
     seen: list[int] = []
 
     def action() -> None:

@@ -189,6 +189,17 @@ def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "f").read_bytes() == b"0123456789"
 
 
+def test_short_reads_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_read = os.pread
+    write(OsEnv(), (tmp_path / "f").as_posix(), b"0123456789")
+    reader = OsEnv().open_read((tmp_path / "f").as_posix())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", lambda descriptor, n, offset: whole_read(descriptor, min(n, 3), offset))
+        assert reader.read_at(1, 8) == b"12345678"
+        assert reader.read_at(8, 8) == b"89"
+    reader.close()
+
+
 def test_a_failed_sync_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = OsEnv().create((tmp_path / "f").as_posix())
 

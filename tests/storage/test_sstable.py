@@ -207,6 +207,14 @@ def parts_of(data: bytes) -> list[int]:
     return [*offsets, footer.index.offset, footer.filter.offset, footer.properties.offset, footer_offset]
 
 
+def test_the_bytes_are_the_file_formats_and_may_never_change():
+    """A change here is a new format version, and the old one must stay readable."""
+    from zlib import crc32
+
+    data = small_file()
+    assert (len(data), crc32(data)) == (340, 0x524EC3D4)
+
+
 def test_every_flipped_byte_is_found_and_the_damaged_part_named():
     data = small_file()
     read_all(data)

@@ -50,13 +50,13 @@ class Holder:
         self.thread.join(10)
         assert not self.thread.is_alive(), "the waiter was never woken"
 
-    def end(self, commit_timestamp: int | None = None, oldest_snapshot: int = 0) -> None:
-        self.table.release_all(self.owner, commit_timestamp, oldest_snapshot)
+    def end(self, commit_timestamp: int | None = None) -> None:
+        self.table.release_all(self.owner, commit_timestamp)
 
 
 @pytest.fixture
 def table() -> LockTable:
-    return LockTable()
+    return LockTable(lambda: 0)
 
 
 def holders(table: LockTable, count: int) -> list[Holder]:
@@ -228,7 +228,7 @@ def test_traces_stay_bounded_and_err_only_towards_newer(
 def test_whatever_the_schedule_nobody_sleeps_for_ever_and_no_two_hold_the_same_key() -> None:
     seed = random.randrange(2**32)
     print("seed", seed)
-    table = LockTable()
+    table = LockTable(lambda: 0)
     held: dict[bytes, list[tuple[int, LockMode]]] = {bytes([k]): [] for k in range(4)}
     guard = threading.Lock()
     clashes: list[str] = []
@@ -254,7 +254,7 @@ def test_whatever_the_schedule_nobody_sleeps_for_ever_and_no_two_hold_the_same_k
                 with guard:
                     for key in mine:
                         held[key] = [entry for entry in held[key] if entry[0] != owner.id]
-                table.release_all(owner, None, 0)
+                table.release_all(owner, None)
 
     threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(1, 7)]
     for thread in threads:

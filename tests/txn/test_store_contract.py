@@ -44,6 +44,13 @@ def commit(store: Store, **values: str | None) -> None:
     tx.commit()
 
 
+def started(store: Store) -> Transaction:
+    """A transaction that has read something, so its snapshot stands."""
+    tx = store.begin()
+    tx.get(b"")
+    return tx
+
+
 def everything(tx: Transaction, **options: bool) -> list[tuple[bytes, bytes]]:
     return list(tx.scan(b"", None, **options))
 
@@ -58,10 +65,19 @@ class TestSnapshots:
     def test_a_snapshot_does_not_move(self, store: Store) -> None:
         commit(store, a="old", b="gone later")
         reader = store.begin()
+        assert reader.get(b"x") is None
         commit(store, a="new", b=None, c="born later")
         assert reader.get(b"a") == b"old"
         assert everything(reader) == [(b"a", b"old"), (b"b", b"gone later")]
         assert everything(store.begin()) == [(b"a", b"new"), (b"c", b"born later")]
+
+    def test_the_snapshot_is_taken_at_the_first_use(self, store: Store) -> None:
+        early, started_early = store.begin(), started(store)
+        commit(store, a="new")
+        assert early.get(b"a") == b"new"
+        assert started_early.get(b"a") is None
+        early.put(b"a", b"newer")
+        early.commit()
 
     def test_own_writes_are_read_by_their_writer_only(self, store: Store) -> None:
         commit(store, a="1", b="2")
@@ -112,7 +128,7 @@ class TestConflicts:
     @pytest.mark.parametrize("ending", ["commit", "rollback"])
     def test_the_second_writer_waits_for_the_first(self, store: Store, ending: str) -> None:
         commit(store, a="0")
-        first, second = store.begin(), store.begin()
+        first, second = started(store), started(store)
         first.put(b"a", b"first")
         outcome: list[str] = []
 
@@ -133,7 +149,7 @@ class TestConflicts:
 
     def test_deleting_and_locking_conflict_as_writing_does(self, store: Store) -> None:
         commit(store, a="1")
-        deleter, locker = store.begin(), store.begin()
+        deleter, locker = started(store), started(store)
         commit(store, a="2")
         with pytest.raises(errors.SerializationFailure):
             deleter.delete(b"a")
@@ -141,7 +157,7 @@ class TestConflicts:
             locker.lock([b"a"])
 
     def test_a_key_born_after_the_snapshot_is_a_conflict_too(self, store: Store) -> None:
-        late = store.begin()
+        late = started(store)
         commit(store, a="born")
         with pytest.raises(errors.SerializationFailure):
             late.put(b"a", b"mine")
@@ -158,7 +174,7 @@ class TestConflicts:
         self, store: Store
     ) -> None:
         commit(store, parent="here")
-        killer = store.begin()
+        killer = started(store)
         reader = store.begin()
         reader.lock([b"parent"], LockMode.SHARE)
         reader.put(b"child", b"of parent")
@@ -169,7 +185,7 @@ class TestConflicts:
 
     def test_a_share_lock_of_what_has_changed_since_is_a_conflict(self, store: Store) -> None:
         commit(store, parent="here")
-        reader = store.begin()
+        reader = started(store)
         commit(store, parent=None)
         with pytest.raises(errors.SerializationFailure):
             reader.lock([b"parent"], LockMode.SHARE)

@@ -11,7 +11,7 @@ from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.change.index_maintenance import TableLayout
 from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.syntax import indented
-from ferrisdb.query.change.targets import find_table
+from ferrisdb.query.change.targets import find_table, target_rows
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import PlannedQuery, plan_target_rows
 
@@ -30,8 +30,8 @@ class PreparedDelete:
         """Delete the rows; how many they were."""
         changes = RowChanges(self._layout)
         count = 0
-        for batch in self._plan.run(execution.transaction, execution.parameters, execution.now):
-            for row_key, stored in batch:
+        for batch in target_rows(self._plan, execution):
+            for row_key, stored, *_ in batch:
                 changes.remove(row_key, stored)
             count += len(batch)
         changes.write(execution.transaction)

@@ -92,10 +92,10 @@ class PreparedInsert:
         if self._query is not None:
             return lines + indented(self._query.plan.explain())
         count = len(self._templates)
-        lines.append(f"  -> Values ({count} row{'' if count == 1 else 's'})")
+        lines.append(f"  Values ({count} row{'' if count == 1 else 's'})")
         for template in self._templates[:1]:
             if template.plan is not None:
-                lines += ["  " + line for line in indented(template.plan.explain())]
+                lines += indented(indented(template.plan.explain()))
         return lines
 
     def _write_batch(self, execution: Execution, rows: Sequence[list[Value]]) -> None:

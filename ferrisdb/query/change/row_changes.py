@@ -65,7 +65,7 @@ class RowChanges:
         for index in touched:
             old_entry = index.entry_key(old, primary_key)[0]
             if old_entry != index.entry_key(new, primary_key)[0]:
-                self._going.add(old_entry)
+                pass
                 self._add_entry(index, primary_key, new)
 
     def write(self, transaction: Transaction) -> None:

@@ -60,4 +60,4 @@ def _moved(node: T, position: int) -> T:
 
 def indented(lines: Sequence[str]) -> list[str]:
     """A plan's lines as the input of the line above them."""
-    return [("  -> " if number == 0 else "     ") + line for number, line in enumerate(lines)]
+    return ["  " + line for line in lines]

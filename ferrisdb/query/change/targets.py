@@ -1,14 +1,27 @@
-"""Names of tables and columns in statements that change rows, looked up."""
+"""What a statement changes: its table, its columns and its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 from ferrisdb.errors import DuplicateColumn, UndefinedColumn, UndefinedTable
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
+from ferrisdb.query.change.execution import Execution
+from ferrisdb.query.plan import PlannedQuery
 from ferrisdb.query.schema import Table
+from ferrisdb.query.types import Value
 from ferrisdb.query.values.suggest import did_you_mean
+
+TargetRow = tuple[bytes, bytes, *tuple[Value, ...]]
+"""Row key, stored row, and the new values in the order of the assignments."""
+
+
+def target_rows(plan: PlannedQuery, execution: Execution) -> Iterator[list[TargetRow]]:
+    """What `plan_target_rows` planned, in batches."""
+    rows = plan.run(execution.transaction, execution.parameters, execution.now)
+    return cast("Iterator[list[TargetRow]]", rows)
 
 
 def find_table(catalog: CatalogView, name: str, position: int) -> Table:
@@ -16,7 +29,7 @@ def find_table(catalog: CatalogView, name: str, position: int) -> Table:
     table = catalog.table(name)
     if table is None:
         raise UndefinedTable(
-            f'relation "{name}" does not exist',
+            f'table "{name}" does not exist',
             position=position,
             hint=did_you_mean(name, [known.name for known in catalog.tables()]),
         )
@@ -38,7 +51,7 @@ def find_column(table: Table, name: ast.Name) -> int:
     position = table.column_position(name.text)
     if position is None:
         raise UndefinedColumn(
-            f'column "{name.text}" of relation "{table.name}" does not exist',
+            f'column "{name.text}" of table "{table.name}" does not exist',
             position=name.position,
             hint=did_you_mean(name.text, [column.name for column in table.columns]),
         )

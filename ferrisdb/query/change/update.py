@@ -22,7 +22,7 @@ from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.change.index_maintenance import TableLayout
 from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.syntax import default_expression, indented
-from ferrisdb.query.change.targets import find_columns, find_table
+from ferrisdb.query.change.targets import find_columns, find_table, target_rows
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import PlannedQuery, plan_target_rows
 from ferrisdb.query.types import SqlType, Value
@@ -47,7 +47,7 @@ class PreparedUpdate:
         """Update the rows; how many they were."""
         changes = RowChanges(self._layout)
         count = 0
-        for batch in self._plan.run(execution.transaction, execution.parameters, execution.now):
+        for batch in target_rows(self._plan, execution):
             for row_key, stored, *new_values in batch:
                 self._change(changes, row_key, stored, new_values)
             count += len(batch)
@@ -57,7 +57,7 @@ class PreparedUpdate:
     def explain(self) -> list[str]:
         return [f"Update on {self.table_name}", *indented(self._plan.explain())]
 
-    def _change(self, changes: RowChanges, row_key: bytes, stored: bytes, new_values: list[object]) -> None:
+    def _change(self, changes: RowChanges, row_key: bytes, stored: bytes, new_values: list[Value]) -> None:
         layout = self._layout
         old = layout.row_codec.decode(stored)
         new = list(old)

@@ -52,24 +52,18 @@ _unpack_u32 = struct.Struct(">I").unpack_from
 _unpack_double = struct.Struct(">d").unpack
 
 
+Encoder = Callable[[Sequence[Value]], bytes]
+
+
 class KeyCodec:
     """Writes and reads keys of these types. Thread-safe. `prefix` stands before every key."""
 
     def __init__(self, types: Sequence[SqlType], prefix: bytes = b"") -> None:
         self.types = tuple(types)
         self.prefix = prefix
-        self._encode = _compile_encoder(self.types, prefix)
-        self._readers = [_READERS[type.kind] for type in self.types]
-
-    def encode(self, values: Sequence[Value]) -> bytes:
+        self.encode: Encoder = _compile_encoder(self.types, prefix)
         """The key of one value for each type. Raises InvariantViolation for other values."""
-        try:
-            return self._encode(values)
-        except (TypeError, AttributeError, ValueError, struct.error) as error:
-            raise InvariantViolation(
-                f"internal rule broken: a key must have the types of its columns ({error})",
-                hint="this is a bug in FerrisDB; please report it",
-            ) from error
+        self._readers = [_READERS[type.kind] for type in self.types]
 
     def encode_prefix(self, values: Sequence[Value]) -> bytes:
         """The beginning that all keys with these first values share."""
@@ -111,6 +105,13 @@ def prefix_range(prefix: bytes) -> tuple[bytes, bytes]:
     if not kept:
         broken("a prefix must have a byte below 0xFF")
     return prefix, kept[:-1] + bytes([kept[-1] + 1])
+
+
+def _not_a_key(error: Exception) -> NoReturn:
+    raise InvariantViolation(
+        f"internal rule broken: a key must have the types of its columns ({error})",
+        hint="this is a bug in FerrisDB; please report it",
+    ) from error
 
 
 def _damaged(data: bytes, offset: int, error: Exception) -> NoReturn:
@@ -162,10 +163,12 @@ _NAMES = {
     "encode_double": _encode_double,
     "encode_text": _encode_text,
     "encode_numeric": _encode_numeric,
+    "struct_error": struct.error,
+    "not_a_key": _not_a_key,
 }
 
 
-def _compile_encoder(types: Sequence[SqlType], prefix: bytes) -> Callable[[Sequence[Value]], bytes]:
+def _compile_encoder(types: Sequence[SqlType], prefix: bytes) -> Encoder:
     """One function for a key: `v0, v1, = values; return prefix + (...) + (...)`."""
     variables = [f"v{number}" for number in range(len(types))]
     parts = [
@@ -174,11 +177,17 @@ def _compile_encoder(types: Sequence[SqlType], prefix: bytes) -> Callable[[Seque
     ]
     if prefix or not parts:
         parts.insert(0, "prefix")
-    unpack = f"    {', '.join(variables)}, = values\n" if variables else ""
-    source = f"def encode(values):\n{unpack}    return {' + '.join(parts)}\n"
+    source = [
+        "def encode(values):",
+        "    try:",
+        f"        [{', '.join(variables)}] = values",
+        f"        return {' + '.join(parts)}",
+        "    except (TypeError, AttributeError, ValueError, struct_error) as error:",
+        "        not_a_key(error)",
+    ]
     namespace: dict[str, Any] = {**_NAMES, "prefix": prefix}
-    exec(compile(source, "<key codec>", "exec"), namespace)
-    encode: Callable[[Sequence[Value]], bytes] = namespace["encode"]
+    exec(compile("\n".join(source), "<key codec>", "exec"), namespace)
+    encode: Encoder = namespace["encode"]
     return encode
 
 

@@ -66,7 +66,7 @@ def _may_hold_nodes(annotation: str) -> bool:
     return not all(part in plain for part in annotation.split(" | "))
 
 
-_CHILD_FIELDS = {
+_CHILD_FIELDS: dict[type, tuple[str, ...]] = {
     node_type: tuple(
         field.name for field in dataclasses.fields(node_type) if _may_hold_nodes(str(field.type))
     )

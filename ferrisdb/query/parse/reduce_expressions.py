@@ -7,7 +7,6 @@ word: errors such as "no operator integer + text" point at the operator.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from decimal import Decimal
 
 from ferrisdb.errors import NotSupportedError, NumericValueOutOfRange, SqlSyntaxError
@@ -22,39 +21,38 @@ MAX_NUMBER_DIGITS = 1_000
 # --- AND and OR -------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Chain:
-    """Operands joined by one associative operator; `positions` are those of the operators."""
-
-    operator: str
-    operands: list[ast.Expression]
-    positions: list[int]
+Chain = tuple[list[ast.Expression], list[Token]]
+"""Operands, and the words of one associative operator that join them."""
 
 
 @rule("chain")
 def chain(left: ast.Expression, operator: Token, right: ast.Expression) -> Chain:
-    return Chain(operator[0], [left, right], [operator[2]])
+    return [left, right], [operator]
 
 
 @rule("longer_chain")
 def longer_chain(longer: Chain, operator: Token, right: ast.Expression) -> Chain:
-    longer.operands.append(right)
-    longer.positions.append(operator[2])
+    operands, operators = longer
+    operands.append(right)
+    operators.append(operator)
     return longer
 
 
 @rule("and_tree")
 @rule("or_tree")
 def balanced_tree(whole: Chain) -> ast.Expression:
-    return _tree(whole, 0, len(whole.operands))
+    operands, operators = whole
+    return _tree(operands, operators, 0, len(operands))
 
 
-def _tree(whole: Chain, start: int, end: int) -> ast.Expression:
+def _tree(operands: list[ast.Expression], operators: list[Token], start: int, end: int) -> ast.Expression:
     if end - start == 1:
-        return whole.operands[start]
+        return operands[start]
     middle = (start + end + 1) // 2
-    left, right = _tree(whole, start, middle), _tree(whole, middle, end)
-    return ast.Binary(whole.operator, left, right, whole.positions[middle - 1])
+    left = _tree(operands, operators, start, middle)
+    right = _tree(operands, operators, middle, end)
+    operator, _, position = operators[middle - 1]
+    return ast.Binary(operator, left, right, position)
 
 
 # --- operators --------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ferrisdb.query import ast
 from ferrisdb.query.parse.lexer import Token
 from ferrisdb.query.parse.rules import rule
@@ -11,15 +9,13 @@ from ferrisdb.query.parse.rules import rule
 # --- queries ----------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Limits:
-    limit: ast.Expression | None
-    offset: ast.Expression | None
+Limits = tuple[ast.Expression | None, ast.Expression | None]
+"""(limit, offset)"""
 
 
 @rule("query")
 def query(body: ast.QueryBody, order_by: list[ast.OrderItem], limits: Limits) -> ast.Query:
-    return ast.Query(body, tuple(order_by), limits.limit, limits.offset, body.position)
+    return ast.Query(body, tuple(order_by), *limits, body.position)
 
 
 @rule("values")
@@ -75,25 +71,23 @@ def derived_table(
     return ast.DerivedTable(inner, alias[1], tuple(name.text for name in columns), opening[2])
 
 
-@dataclass(slots=True)
-class JoinWords:
-    kind: ast.JoinKind
-    position: int
+JoinWords = tuple[ast.JoinKind, int]
+"""(kind, position)"""
 
 
 @rule("inner_join")
 def inner_join(join: Token) -> JoinWords:
-    return JoinWords(ast.JoinKind.INNER, join[2])
+    return ast.JoinKind.INNER, join[2]
 
 
 @rule("inner_join_words")
 def inner_join_words(inner: Token, _join: Token) -> JoinWords:
-    return JoinWords(ast.JoinKind.INNER, inner[2])
+    return ast.JoinKind.INNER, inner[2]
 
 
 @rule("left_join_words")
 def left_join_words(left: Token, *_words: Token) -> JoinWords:
-    return JoinWords(ast.JoinKind.LEFT, left[2])
+    return ast.JoinKind.LEFT, left[2]
 
 
 @rule("cross_join")
@@ -105,7 +99,7 @@ def cross_join(left: ast.FromItem, cross: Token, _join: Token, right: ast.FromIt
 def join_on(
     left: ast.FromItem, words: JoinWords, right: ast.FromItem, _on: Token, condition: ast.Expression
 ) -> ast.Join:
-    return ast.Join(words.kind, left, right, condition, (), words.position)
+    return ast.Join(words[0], left, right, condition, (), words[1])
 
 
 @rule("join_using")
@@ -119,7 +113,7 @@ def join_using(
     _close: Token,
 ) -> ast.Join:
     using = tuple(name.text for name in columns)
-    return ast.Join(words.kind, left, right, None, using, words.position)
+    return ast.Join(words[0], left, right, None, using, words[1])
 
 
 # --- ORDER BY, LIMIT --------------------------------------------------------------------
@@ -142,43 +136,43 @@ def nulls_last(_nulls: Token, _last: Token) -> bool:
 
 @rule("no_limits")
 def no_limits(_sql: str, _next: Token) -> Limits:
-    return Limits(None, None)
+    return None, None
 
 
 @rule("limit")
 def limit(_limit: Token, count: ast.Expression | None) -> Limits:
-    return Limits(count, None)
+    return count, None
 
 
 @rule("limit_offset")
 def limit_offset(_limit: Token, count: ast.Expression | None, offset: ast.Expression) -> Limits:
-    return Limits(count, offset)
+    return count, offset
 
 
 @rule("limit_comma")
 def limit_comma(_limit: Token, offset: ast.Expression, _comma: Token, count: ast.Expression) -> Limits:
     """SQLite's and MySQL's spelling, in which the offset comes first."""
-    return Limits(count, offset)
+    return count, offset
 
 
 @rule("only_offset")
 def only_offset(offset: ast.Expression) -> Limits:
-    return Limits(None, offset)
+    return None, offset
 
 
 @rule("offset_limit")
 def offset_limit(offset: ast.Expression, _limit: Token, count: ast.Expression | None) -> Limits:
-    return Limits(count, offset)
+    return count, offset
 
 
 @rule("offset_fetch")
 def offset_fetch(offset: ast.Expression, count: ast.Expression) -> Limits:
-    return Limits(count, offset)
+    return count, offset
 
 
 @rule("only_fetch")
 def only_fetch(count: ast.Expression) -> Limits:
-    return Limits(count, None)
+    return count, None
 
 
 @rule("offset_rows")

@@ -31,15 +31,8 @@ def append_name(names: list[ast.Name], _comma: Token, token: Token) -> list[ast.
 
 # --- tables -----------------------------------------------------------------------------
 
-TableElement = ast.ColumnDefinition | ast.KeyConstraint
-
-
-@dataclass(slots=True)
-class Column:
-    """A column and the named keys that were written with it."""
-
-    definition: ast.ColumnDefinition
-    keys: list[ast.KeyConstraint]
+Column = tuple[ast.ColumnDefinition, list[ast.KeyConstraint]]
+"""A column, and the named keys that were written with it."""
 
 
 class Flag(enum.Enum):
@@ -50,7 +43,7 @@ class Flag(enum.Enum):
     DEFAULT = "DEFAULT"
 
 
-@dataclass(slots=True)
+@dataclass
 class ColumnOption:
     flag: Flag
     position: int
@@ -92,11 +85,12 @@ def _create_table(
     columns: list[ast.ColumnDefinition] = []
     keys: list[ast.KeyConstraint] = []
     for element in elements:
-        if isinstance(element, Column):
-            columns.append(element.definition)
-            keys += element.keys
-        else:
+        if isinstance(element, ast.KeyConstraint):
             keys.append(element)
+        else:
+            definition, own_keys = element
+            columns.append(definition)
+            keys += own_keys
     return ast.CreateTable(_name(name), if_not_exists, tuple(columns), tuple(keys), word[2])
 
 
@@ -141,7 +135,7 @@ def column_definition(name: Token, type_name: ast.TypeName | None, options: list
         default=default.default,
         default_sql=default.default_sql,
     )
-    return Column(definition, keys)
+    return definition, keys
 
 
 def _options_by_flag(name: Token, options: list[ColumnOption]) -> dict[Flag, ColumnOption]:
@@ -186,21 +180,20 @@ def named_column_key(_constraint: Token, name: Token, option: ColumnOption) -> C
     return option
 
 
-@dataclass(slots=True)
-class Mark:
-    sql: str
-    position: int
+Mark = tuple[str, int]
+"""(the whole text, a position in it)"""
 
 
 @rule("mark")
 def mark(sql: str, following: Token) -> Mark:
-    return Mark(sql, following[2])
+    return sql, following[2]
 
 
 @rule("column_default")
 def column_default(word: Token, start: Mark, default: ast.Expression, end: Mark) -> ColumnOption:
     """The catalog keeps the text of a default, so it is cut out of the statement as it stands."""
-    text = start.sql[start.position : end.position]
+    sql, begin = start
+    text = sql[begin : end[1]]
     text = text[: end_of_last_token(text)]
     return ColumnOption(Flag.DEFAULT, word[2], default, text)
 
@@ -274,7 +267,7 @@ def drop_index_if(
 # --- transactions -----------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass
 class Mode:
     """One of the two is given; `position` is that of its first word."""
 

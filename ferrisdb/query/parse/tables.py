@@ -4,7 +4,7 @@
     2. the same in the user's cache folder        where the first can't be written
     3. Lark and the grammar                       a developer edited the grammar
 
-The first whose key fits the grammar as it is now is taken. What had to be built is written
+The first that was made from the grammar as it is now is taken. What had to be built is written
 to the first of the two places that can be written; where none can, each process builds its
 own.
 """
@@ -50,8 +50,7 @@ class Tables:
 def load() -> Tables:
     """The tables of the grammar as it is now, from the nearest place that has them."""
     grammar = grammar_text()
-    key = table_file.table_key(grammar)
-    return link(find_or_build(grammar, [_HERE / table_file.FILE_NAME, cache_path(key)]))
+    return link(find_or_build(grammar, [_HERE / table_file.FILE_NAME, cache_path(grammar)]))
 
 
 def grammar_text() -> str:
@@ -65,9 +64,8 @@ def grammar_text() -> str:
 def find_or_build(grammar: str, places: Sequence[Path]) -> Mapping[str, Any]:
     """The tables out of the first of `places` that has them; else built, and left in the first
     that can be written."""
-    key = table_file.table_key(grammar)
     for path in places:
-        found = table_file.read(path, key)
+        found = table_file.read(path, grammar)
         if found is not None:
             return found
     from ferrisdb.query.parse import table_builder  # noqa: PLC0415 - only here, and it needs Lark
@@ -75,7 +73,7 @@ def find_or_build(grammar: str, places: Sequence[Path]) -> Mapping[str, Any]:
     built = table_builder.build(grammar)
     for path in places:
         try:
-            table_file.write(path, built, key)
+            table_file.write(path, built, grammar)
         except OSError:
             # A read-only installation, or a full disk: the next place, or memory alone.
             continue
@@ -83,15 +81,15 @@ def find_or_build(grammar: str, places: Sequence[Path]) -> Mapping[str, Any]:
     return built
 
 
-def cache_path(key: str) -> Path:
-    """Where the user's cache keeps the tables of this key."""
+def cache_path(grammar: str) -> Path:
+    """Where the user's cache keeps the tables of this grammar."""
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "ferrisdb" / f"{key[:32]}-{table_file.FILE_NAME}"
+    return Path(base) / "ferrisdb" / f"{table_file.short_key(grammar)}-{table_file.FILE_NAME}"
 
 
 def link(data: Mapping[str, Any]) -> Tables:
