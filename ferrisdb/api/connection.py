@@ -110,6 +110,7 @@ class Connection:
 
     def rollback(self) -> None:
         """Fine where no transaction is open."""
+        self._lease.require_usable()
         self._statements.rollback()
 
     def tables(self) -> tuple[Table, ...]:

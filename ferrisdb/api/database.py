@@ -28,7 +28,7 @@ from ferrisdb.api.engine import MEMORY, Lease, lease
 from ferrisdb.api.rows import Rows
 from ferrisdb.api.statements import Parameters, Row, Statements
 from ferrisdb.api.transaction import Transaction, drain
-from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError
+from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError, broken
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.options import Durability
@@ -80,7 +80,10 @@ class Database:
     def begin(
         self, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT, *, read_only: bool = False
     ) -> Transaction:
-        """A transaction that the caller ends with `commit` or `rollback`."""
+        """A transaction that the caller ends with `commit` or `rollback`.
+
+        It sees the database as it was when it was first used.
+        """
         level = isolation_level(isolation)
         return Transaction(Statements(self._lease, level), level, read_only)
 
@@ -115,7 +118,7 @@ class Database:
                 if not error.retryable or attempt == attempts - 1:
                     raise
             time.sleep(random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)))
-        raise AssertionError("unreachable")  # pragma: no cover
+        broken("the last attempt returns or raises")
 
     def connect(
         self, autocommit: bool = False, *, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT
@@ -139,9 +142,9 @@ class Database:
         return self._lease.engine.store.statistics()
 
     def close(self) -> None:
-        """Let go of the database; the last to do so in the process closes its files.
+        """Roll back what is open; the last to close a path in the process closes its files.
 
-        Fine when already closed. No other thread may be in a call meanwhile.
+        Fine when already closed. Raises InterfaceError when another thread is in a call.
         """
         self._lease.release()
 

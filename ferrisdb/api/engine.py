@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,7 @@ class Lease:
         self._generation = _fork_generation
         self._is_released = False
         self._lock = threading.Lock()
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
     @property
     def is_released(self) -> bool:
@@ -59,6 +61,10 @@ class Lease:
         """Raises OperationalError in a forked child, InterfaceError after `release`."""
         if self._is_released:
             raise InterfaceError("the database is closed")
+        self.require_own_process()
+
+    def require_own_process(self) -> None:
+        """Raises OperationalError in a forked child."""
         if self._generation != _fork_generation:
             raise OperationalError(
                 "this database was opened before os.fork and cannot be used in the child process",
@@ -67,7 +73,10 @@ class Lease:
 
     def session(self, isolation: IsolationLevel) -> Session:
         self.require_usable()
-        return Session(self.engine.store, self.engine.shared, default_isolation=isolation)
+        session = Session(self.engine.store, self.engine.shared, default_isolation=isolation)
+        with self._lock:
+            self._sessions.add(session)
+        return session
 
     def another(self) -> Lease:
         """One more lease on the same engine, also on one in memory."""
@@ -77,14 +86,24 @@ class Lease:
         return Lease(self.engine, self._slot)
 
     def release(self) -> None:
-        """Let go of the engine; the last to do so closes it. Fine when already released."""
+        """Roll back what the lease's sessions have open, and let go of the engine.
+
+        The last to do so closes it. Fine when already released. Raises InterfaceError when a
+        session is in the middle of a call of another thread; the lease is released anyway.
+        """
         with self._lock:
             if self._is_released:
                 return
             self._is_released = True
+            sessions = list(self._sessions)
         if self._generation != _fork_generation:
             return  # the files are the parent's
-        _leave(self._slot)
+        try:
+            # Others may keep the engine open: what this lease began would hold its locks on.
+            for session in sessions:
+                session.close()
+        finally:
+            _leave(self._slot)
 
 
 @dataclass(eq=False)

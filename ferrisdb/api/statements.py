@@ -62,8 +62,8 @@ class Statements:
         self.session.commit()
 
     def rollback(self) -> None:
-        """Fine where no transaction is open."""
-        self.lease.require_usable()
+        """Fine where no transaction is open, and on a closed database."""
+        self.lease.require_own_process()
         if self.session.status is not SessionStatus.IDLE:
             self.session.rollback()
 

@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from ferrisdb import txn
 from ferrisdb.api.rows import Rows
 from ferrisdb.api.statements import Parameters, Row, Statements
-from ferrisdb.errors import InFailedTransaction, InterfaceError, InvalidParameterValue, Retryable
+from ferrisdb.errors import InFailedTransaction, InterfaceError, InvalidParameterValue, Retryable, broken
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.txn.api import IsolationLevel
+from ferrisdb.txn.api import Transaction as StoreTransaction
 
 T = TypeVar("T")
 SQL_KEYS = b"\xff"
@@ -51,6 +51,10 @@ class Transaction:
         self._statements = statements
         self._savepoints = 0
         statements.begin(isolation, read_only=read_only)
+        begun = statements.session.transaction
+        if begun is None:
+            broken("a session that has begun has a transaction")
+        self._store_transaction: StoreTransaction = begun
 
     @property
     def is_open(self) -> bool:
@@ -103,13 +107,19 @@ class Transaction:
         """
         if not isinstance(value, bytes):
             raise InterfaceError(f"a value is bytes, not {type(value).__name__}")
-        with self._ended_by_conflict():
+        try:
             self._bytes().put(user_key(key), value)
+        except Retryable:
+            self.rollback()
+            raise
 
     def delete(self, key: bytes) -> None:
         """As `put`. Deleting what is not there is no error."""
-        with self._ended_by_conflict():
+        try:
             self._bytes().delete(user_key(key))
+        except Retryable:
+            self.rollback()
+            raise
 
     def scan(
         self,
@@ -190,23 +200,14 @@ class Transaction:
         if not self.is_open:
             raise InterfaceError("the transaction is over", hint="begin another one with db.transaction()")
 
-    @contextmanager
-    def _ended_by_conflict(self) -> Iterator[None]:
-        try:
-            yield
-        except Retryable:
-            self._statements.rollback()
-            raise
-
-    def _bytes(self) -> txn.api.Transaction:
-        self._require_open()
+    def _bytes(self) -> StoreTransaction:
+        status = self._statements.status
+        if status is SessionStatus.IDLE:
+            self._require_open()
         self._statements.lease.require_usable()
-        if self.is_failed:
+        if status is SessionStatus.FAILED:
             raise InFailedTransaction("a statement of this transaction failed", hint="roll it back")
-        transaction = self._statements.session.transaction
-        if transaction is None:
-            raise InterfaceError("the transaction is over")
-        return transaction
+        return self._store_transaction
 
 
 def user_key(key: bytes) -> bytes:

@@ -11,7 +11,7 @@ An empty field that is not quoted is NULL, in text columns too; "" is the empty 
 
 The csv module does the cutting, and tells quoted from bare only from Python 3.12 on. So the
 raw lines of a record are kept for a moment, and where one holds a quoted NULL text the
-fields are looked at again, one character class at a time. Few lines do.
+fields are looked at again. Few lines do.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def _tables(surroundings: Surroundings, arguments: list[str]) -> None:
 
 def _schema(surroundings: Surroundings, arguments: list[str]) -> None:
     wanted = arguments[0] if arguments else None
-    found = [t for t in surroundings.connection.tables() if wanted in {None, t.name}]
+    tables = surroundings.connection.tables()
+    found = [t for t in tables if wanted is None or t.name in {wanted, wanted.lower()}]
     if wanted is not None and not found:
         raise UndefinedTable(f'table "{wanted}" does not exist', hint=".tables lists the tables")
     for table in found:

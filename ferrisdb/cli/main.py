@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 
 import ferrisdb
-from ferrisdb.errors import Error, InternalError, render
+from ferrisdb.errors import Error, InternalError, OperationalError, render
 
 FORMATS = ("table", "box", "csv", "json", "jsonl", "markdown", "line", "html")
 TRACEBACK_VARIABLE = "FERRISDB_TRACEBACK"
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Error as error:
         print(render(error), file=sys.stderr)
+    except OSError as error:  # as when the disk that standard output goes to is full
+        print(render(OperationalError(str(error))), file=sys.stderr)
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise

@@ -48,7 +48,13 @@ def run_statement(connection: Connection, statement: str, write: Writer, out: Te
     with connection.execute(statement) as cursor:
         columns = cursor.columns
         if columns:
-            write(columns, cursor, out)
+            try:
+                write(columns, cursor, out)
+            except UnicodeEncodeError as error:
+                raise OperationalError(
+                    f"the output is {error.encoding} and has no {error.object[error.start : error.end]!a}",
+                    hint="PYTHONIOENCODING=utf-8 makes it UTF-8",
+                ) from None
             out.flush()
         return cursor.statusmessage
 

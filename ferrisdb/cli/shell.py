@@ -15,6 +15,7 @@ $XDG_STATE_HOME/ferrisdb/history (~/.local/state when that is not set).
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -98,6 +99,9 @@ class Shell:
     def _take(self, text: str) -> None:
         if not text.strip():
             return
+        # The line editor leaves an event loop as garbage. Collected while a statement runs, its
+        # finaliser would be where a Ctrl-C arrives, and Python drops what a finaliser raises.
+        gc.collect()
         try:
             if text.lstrip().startswith("."):
                 run_dot_command(text.strip(), self._surroundings)

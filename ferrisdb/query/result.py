@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ferrisdb.errors import Error
+from ferrisdb.errors import Error, InterfaceError
 from ferrisdb.query.guard import Guard
 from ferrisdb.query.plan import ResultColumn, Row
 
@@ -85,6 +85,11 @@ class Result:
     @property
     def tag(self) -> str:
         return self._word if self._row_count < 0 else f"{self._word} {self._row_count}"
+
+    @property
+    def is_complete(self) -> bool:
+        """True when every row has been made: the result needs its transaction no more."""
+        return self._source is None
 
     @property
     def rows(self) -> Iterator[Row]:
@@ -160,7 +165,9 @@ class Result:
                     self._made_count += len(batch)
                     return batch
         except BaseException as error:
-            self._error = error if isinstance(error, Error) else None
+            # Without an error kept here, rows that were lost to a KeyboardInterrupt would
+            # look like the end of the result.
+            self._error = error if isinstance(error, Error) else InterfaceError("the result was interrupted")
             self._finish(error)
             raise
         self._row_count = self._made_count

@@ -201,7 +201,8 @@ class Session:
                 state.fail()
 
         result = _result(runner, parsed, given, guard=self._guard, end=end, abandon=_nothing)
-        state.watch(result)
+        if not result.is_complete:
+            state.watch(result)
         return result
 
     def _query_alone(self, parsed: ParsedStatement, given: Parameters) -> Result:
@@ -227,7 +228,7 @@ class Session:
         except BaseException:
             transaction.rollback()
             raise
-        if transaction.is_open:
+        if not result.is_complete:
             self._streaming.add(result)
         return result
 

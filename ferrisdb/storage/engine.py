@@ -304,7 +304,7 @@ def _check_sizes(writes: Mapping[bytes, bytes | None], payload_bytes: int) -> No
         raise InvalidParameterValue(
             f"a key of {longest_key_bytes} bytes; at most {MAX_KEY_BYTES} are possible"
         )
-    longest_value_bytes = max(len(value) for value in writes.values() if value is not None)
+    longest_value_bytes = max((len(value) for value in writes.values() if value is not None), default=0)
     if longest_value_bytes > MAX_VALUE_BYTES:
         raise InvalidParameterValue(
             f"a value of {longest_value_bytes} bytes; at most {MAX_VALUE_BYTES} are possible"

@@ -139,6 +139,9 @@ class Manifest:
         self._numbers = numbers
         if is_whole:
             self._file = self._env.open_append(self._path)
+            # A process that was killed may have left its last edit unsynced. We have read it,
+            # and are about to remove what it says is not needed.
+            self._file.sync()
         else:
             self._roll_over()
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from ferrisdb.errors import CorruptionError, NotADatabase
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, FileLock, join
-from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.file_names import (
     CURRENT_NAME,
     CURRENT_TEMPORARY_NAME,
@@ -68,10 +67,32 @@ def lock_folder(env: Env, folder: str) -> FileLock:
     DatabaseLocked when another process has it.
     """
     if not env.exists(folder):
-        env.make_directory(folder)
-        env.sync_directory(posixpath.dirname(folder) or ".")
-    _is_database(env, folder)
+        _make_durable_directory(env, folder)
+    elif not _is_database(env, folder):
+        # A crash may have left it here with its name not yet on disk.
+        env.sync_directory(_parent(folder))
     return env.lock(join(folder, LOCK_NAME))
+
+
+def _make_durable_directory(env: Env, folder: str) -> None:
+    """Make the folder and its missing parents, from the top, each name synced in its turn.
+
+    Were only the last name synced, a power cut could take a parent, and with it all that had
+    ever been committed. The first parent that is there is synced too: it may be one that an
+    earlier attempt had made when it crashed.
+    """
+    parent = _parent(folder)
+    if env.exists(parent):
+        if parent != _parent(parent):
+            env.sync_directory(_parent(parent))
+    else:
+        _make_durable_directory(env, parent)
+    env.make_directory(folder)
+    env.sync_directory(parent)
+
+
+def _parent(folder: str) -> str:
+    return posixpath.dirname(folder.rstrip("/")) or ("/" if folder.startswith("/") else ".")
 
 
 def open_folder(env: Env, folder: str, options: StorageOptions, cache: BlockCache) -> Recovered:
@@ -96,18 +117,30 @@ def _is_database(env: Env, folder: str) -> bool:
                 f"{folder} is not a FerrisDB database, and not empty: it has {name!r}",
                 hint="name a folder that is empty or not there yet",
             )
-    for name in names:
-        # A crash while the database was created leaves at most a log without records.
-        if _is_table_or_log(name) and len(env.read_file(join(folder, name))) > HEADER_BYTES:
-            raise CorruptionError(
-                "the file that names the manifest is missing", file=join(folder, CURRENT_NAME), offset=0
-            )
+    if any(_holds_data(env, folder, name) for name in names):
+        raise CorruptionError(
+            "the file that names the manifest is missing", file=join(folder, CURRENT_NAME), offset=0
+        )
     return False
 
 
-def _is_table_or_log(name: str) -> bool:
+def _holds_data(env: Env, folder: str, name: str) -> bool:
+    """Whether the file is more than what a crash while a database is created leaves behind.
+
+    That leaves a log without commits; its header may be torn, with anything behind it.
+    """
     parsed = parse_name(name)
-    return parsed is not None and parsed[0] in (FileKind.LOG, FileKind.TABLE)
+    if parsed is None or parsed[0] is FileKind.MANIFEST:
+        return False
+    kind, number = parsed
+    if kind is FileKind.TABLE:
+        return True
+    path = join(folder, name)
+    reader = SegmentReader(env.read_file(path), number, path, last_timestamp=0, may_be_torn=True)
+    try:
+        return any(True for _ in reader)
+    except CorruptionError:
+        return True
 
 
 def _create(env: Env, folder: str, options: StorageOptions) -> Recovered:
@@ -129,6 +162,10 @@ def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) 
             tables.append(_open_table(env, folder, entry, cache))
         segments, last_timestamp = _replay_segments(env, folder, manifest.state, tolerate_tail)
         last = segments[-1]
+        # What was found may be there only in the cache of a machine whose process was killed:
+        # names here, the log and the manifest when they are opened below. New commits rely on
+        # all of it.
+        env.sync_directory(folder)
         log = _continue_log(env, folder, last)
         numbers = FileNumbers(_highest_number(env, folder) + 1)
         manifest.open_for_edits(numbers, is_whole=is_whole)

@@ -136,9 +136,9 @@ class SSTableReader:
     def _read_from(self, number: int, key: bytes, timestamp: int) -> Found:
         """Search block `number`, whose range covers `key`, and those its versions run on to."""
         while self._last_keys[number] == key and self._continues[number + 1]:
-            # Where the next block begins with a version too new for the reader, all that
-            # this one holds of the key is newer still.
-            if self._first_timestamps[number + 1] <= timestamp:
+            # Where the next block does not begin below the reader's timestamp, all that this
+            # one holds of the key is too new for the reader.
+            if self._first_timestamps[number + 1] < timestamp:
                 found = self._block(number).read(key, timestamp)
                 if found is not MISSING:
                     return found

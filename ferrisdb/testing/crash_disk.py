@@ -44,6 +44,8 @@ class NameFate(enum.Enum):
 
     KEPT = "kept"
     LOST = "lost"
+    LATEST = "latest"
+    """Only the last change: the file system wrote it first."""
     SCATTERED = "scattered"
     """Each change for itself."""
 
@@ -56,6 +58,8 @@ class Loss(enum.Enum):
     DATA = (DataFate.LOST, NameFate.KEPT)
     """Among others a rename that is on the disk before the data of what was renamed."""
     NAMES = (DataFate.KEPT, NameFate.LOST)
+    EARLIER_NAMES = (DataFate.KEPT, NameFate.LATEST)
+    """Among others a rename that is on the disk before the file that the renamed one names."""
     TORN = (DataFate.TORN, NameFate.KEPT)
     CUT = (DataFate.CUT, NameFate.KEPT)
     ZEROED = (DataFate.ZEROED, NameFate.KEPT)
@@ -171,7 +175,7 @@ class Disk:
         data_fate, name_fate = loss.value
         names = dict(self.durable)
         for change in self.unsynced:
-            if name_fate is NameFate.KEPT or (name_fate is NameFate.SCATTERED and chance.random() < 0.5):
+            if _survives(change, self.unsynced[-1], name_fate, chance):
                 change.apply(names)
         left = {
             path: File(what.after_crash(data_fate, chance)) if isinstance(what, File) else what
@@ -179,6 +183,18 @@ class Disk:
             if _is_reachable(path, names)
         }
         return Disk(seen=left, durable=dict(left))
+
+
+def _survives(change: NameChange, latest: NameChange, fate: NameFate, chance: random.Random) -> bool:
+    match fate:
+        case NameFate.KEPT:
+            return True
+        case NameFate.LOST:
+            return False
+        case NameFate.LATEST:
+            return change is latest
+        case NameFate.SCATTERED:
+            return chance.random() < 0.5
 
 
 def parent_of(path: str) -> str:

@@ -107,9 +107,9 @@ class LocalTransaction:
         self._write(key, None)
 
     def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
-        snapshot = self._reads_at()
+        self._check_open()
         for key in keys:
-            self._take(key, mode, snapshot)
+            self._take(key, mode)
 
     def savepoint(self) -> Savepoint:
         self._check_open()
@@ -144,23 +144,24 @@ class LocalTransaction:
             self._end(None)
 
     def _write(self, key: bytes, value: bytes | None) -> None:
-        snapshot = self._reads_at()
+        self._check_open()
         if self.is_read_only:
             raise errors.ReadOnlyTransaction("the transaction is read-only: it can't write")
         if key not in self._writes.values:
             if len(key) > MAX_KEY_BYTES:
                 raise errors.KeyTooLarge(f"the key has {len(key)} bytes; at most {MAX_KEY_BYTES} fit")
-            self._take(key, LockMode.EXCLUSIVE, snapshot)
+            self._take(key, LockMode.EXCLUSIVE)
         self._writes.write(key, value)
 
-    def _take(self, key: bytes, mode: LockMode, snapshot: int) -> None:
+    def _take(self, key: bytes, mode: LockMode) -> None:
         owner = self.lock_owner
         if key in owner.exclusive_keys or (mode is LockMode.SHARE and key in owner.shared_keys):
             return
         owner.thread_id = threading.get_ident()
         try:
             self._locks.acquire(owner, key, mode)
-            self._check_first_updater(key, mode, snapshot)
+            # Only now, when this is the first use: what we waited for is then in the snapshot.
+            self._check_first_updater(key, mode, self._reads_at())
         except errors.Retryable:
             # There is no way on from here at this snapshot, and others may wait for us.
             self._end(None)

@@ -224,6 +224,7 @@ def test_run_retries_a_conflict_and_nothing_else(db: ferrisdb.Database) -> None:
 
 def test_a_conflict_over_bytes_ends_the_transaction(db: ferrisdb.Database) -> None:
     with pytest.raises(ferrisdb.SerializationFailure), db.transaction() as late, late.transaction():
+        assert late.get(b"k") is None  # the snapshot is that of the first use
         with db.transaction() as early:
             early.put(b"k", b"early")
         late.put(b"k", b"late")
@@ -290,6 +291,25 @@ def test_opens_of_one_path_share_one_engine(tmp_path: Path) -> None:
     b.close()
     with ferrisdb.open(str(path), durability=ferrisdb.Durability.FULL) as c:
         assert c.query("SELECT count(*) FROM t").scalar() == 0
+
+
+def test_closing_rolls_back_though_others_keep_the_engine(tmp_path: Path) -> None:
+    leaving, staying = ferrisdb.open(tmp_path / "db"), ferrisdb.open(tmp_path / "db")
+    tx = leaving.begin()
+    tx.put(b"k", b"never")
+    with pytest.raises(ferrisdb.InterfaceError, match="is over"), leaving.transaction() as unlucky:
+        unlucky.put(b"other", b"never")
+        leaving.close()
+        unlucky.get(b"other")
+    with staying.transaction() as other:
+        other.put(b"k", b"v")
+    tx.rollback()
+    assert not tx.is_open
+    with pytest.raises(ferrisdb.InterfaceError):
+        tx.commit()
+    with staying.begin() as reader:
+        assert list(reader.scan()) == [(b"k", b"v")]
+    staying.close()
 
 
 def test_a_failed_open_leaves_nothing_behind(tmp_path: Path) -> None:

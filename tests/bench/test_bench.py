@@ -73,3 +73,10 @@ def test_it_is_a_command() -> None:
     )
     assert "start-up: 3 rounds of 1 processes, 1 thread" in done.stdout
     assert "python -c pass" in done.stdout
+
+
+def test_the_page_about_performance_explains_every_contest() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for contest in CONTESTS:
+        assert f"| {contest.name} " in page, f"{contest.name} has no row in the table"
+        assert f"`{contest.name}`" in page, f"{contest.name} is not explained"

@@ -174,6 +174,13 @@ def test_a_reader_that_has_seen_enough() -> None:
         assert writer.wait(30) == 1
 
 
+def test_an_output_that_cannot_hold_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = process("-c", "SELECT 'ä' AS a; SELECT 1", "--format", "csv")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "ERROR 58000: the output is ascii and has no '\\xe4'"
+
+
 def test_an_interrupt_is_no_traceback() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "ferrisdb"],

@@ -164,3 +164,23 @@ def test_an_export_is_imported_as_it_was(
     assert load("again", capsys.readouterr().out)[0] == 0
     assert columns(path, "again") == columns(path, "t")
     assert rows(path, "SELECT * FROM again ORDER BY a") == rows(path, "SELECT * FROM t ORDER BY a")
+
+
+@pytest.mark.shared
+def test_tables_of_tpch_are_loaded_as_declared_and_as_inferred(path: str) -> None:
+    folder = Path(__file__).parents[2].parent / "shared" / "suites" / "tpch"
+    if not folder.is_dir():
+        pytest.skip("the TPC-H files do not lie beside the checkout")
+    assert main([path, "-f", str(folder / "schema.sql")]) == 0
+    file = str(folder / "customer.csv.gz")
+    assert main(["import", path, "customer", file]) == 0
+    assert main(["import", path, "inferred", file, "--batch", "700"]) == 0
+    balances = [
+        rows(path, f"SELECT count(*), sum(c_acctbal), min(c_name) FROM {table}")
+        for table in ("customer", "inferred")
+    ]
+    assert balances[0] == balances[1]
+    assert balances[0][0][0] == 1500
+    assert columns(path, "inferred") == {
+        name: type.partition("(")[0] for name, type in columns(path, "customer").items()
+    }

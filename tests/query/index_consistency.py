@@ -28,9 +28,7 @@ def check_indexes(transaction: Transaction) -> None:
 def stored_rows(transaction: Transaction, table: Table) -> Rows:
     """Rows by primary key bytes."""
     codec, prefix = RowCodec(table.columns), row_prefix(table.id)
-    rows = {
-        key[len(prefix) :]: codec.decode(value) for key, value in transaction.scan(*row_range(table.id))
-    }
+    rows = {key[len(prefix) :]: codec.decode(value) for key, value in transaction.scan(*row_range(table.id))}
     if table.primary_key:
         for primary_key, values in rows.items():
             assert primary_key == _encoded(table, table.primary_key, values), "a row lies under its key"

@@ -47,6 +47,13 @@ def cache() -> CatalogCache:
     return CatalogCache()
 
 
+def snapshot(store: LocalStore) -> Transaction:
+    """A transaction that sees what is there now: a snapshot is taken by the first read."""
+    tx = store.begin()
+    tx.get(b"")
+    return tx
+
+
 def create(tx: Transaction, name: str, *indexes: Index) -> Table:
     return create_table(tx, CatalogCache().view(tx), name, COLUMNS, (0,), indexes)
 
@@ -74,7 +81,7 @@ def test_a_table_is_read_back_as_it_was_defined(store: LocalStore, cache: Catalo
 def test_ddl_is_seen_by_its_own_transaction_and_by_others_when_it_commits(
     store: LocalStore, cache: CatalogCache
 ) -> None:
-    before, writer = store.begin(), store.begin()
+    before, writer = snapshot(store), snapshot(store)
     create(writer, "account")
     assert cache.view(writer).table("account") is not None
     assert cache.view(store.begin()).table("account") is None
@@ -136,7 +143,7 @@ def test_dropping_a_table_frees_all_its_names_and_never_its_id(
 
 
 def test_two_concurrent_ddl_transactions_conflict(store: LocalStore) -> None:
-    first, second = store.begin(), store.begin()
+    first, second = snapshot(store), snapshot(store)
     create(first, "a")
     first.commit()
     with pytest.raises(errors.SerializationFailure):
@@ -148,7 +155,7 @@ def test_ddl_conflicts_with_dml_that_began_before_it(store: LocalStore) -> None:
     tx = store.begin()
     account = create(tx, "account")
     tx.commit()
-    builder, writer = store.begin(), store.begin()
+    builder, writer = snapshot(store), snapshot(store)
     writer.lock([table_key("account")], LockMode.SHARE)
     writer.put(b"\xfft\x01\x00row", b"")
     writer.commit()
@@ -188,7 +195,7 @@ def test_the_cache_forgets_the_catalog_that_was_used_longest_ago(store: LocalSto
         tx = store.begin()
         create(tx, name)
         tx.commit()
-        snapshots.append(store.begin())
+        snapshots.append(snapshot(store))
     a, b = cache.view(snapshots[0]), cache.view(snapshots[1])
     assert cache.view(snapshots[0]) is a
     cache.view(snapshots[2])

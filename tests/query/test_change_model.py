@@ -1,12 +1,14 @@
 """Whatever is done to a table, it is what a dict would be, and its indexes agree with it.
 
 A random session inserts, updates, deletes, opens transactions and savepoints, fails and
-goes back. Beside it runs a dict with copies for BEGIN and SAVEPOINT. After each step the
-rows are the dict's, and each index has exactly one entry for each row.
+goes back. Beside it runs a dict with copies for BEGIN and SAVEPOINT, and a list for a table
+without a primary key. After each step the rows are the model's, and each index has exactly
+one entry for each row.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +23,7 @@ from ferrisdb.txn.local import LocalStore
 
 Row = tuple[int, int | None, int]
 Rows = dict[int, Row]
+Bag = list[tuple[int | None, int]]
 
 keys = st.integers(0, 9)
 uniques = st.none() | st.integers(0, 9)
@@ -35,15 +38,21 @@ class TableMachine(RuleBasedStateMachine):
         self.store = LocalStore.in_memory()
         self.session = Session(self.store, SharedState())
         self.session.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, u INTEGER UNIQUE, p INTEGER NOT NULL)")
+        self.session.execute("CREATE TABLE h (v INTEGER, w INTEGER)")
         self.rows: Rows = {}
-        self.before: Rows | None = None
-        self.savepoints: list[tuple[str, Rows]] = []
+        self.bag: Bag = []
+        self.before: tuple[Rows, Bag] | None = None
+        self.savepoints: list[tuple[str, tuple[Rows, Bag]]] = []
         self.is_failed = False
 
     @initialize()
     def index(self) -> None:
         self.session.execute("CREATE INDEX t_p ON t (p)")
         self.session.execute("CREATE INDEX t_u_p ON t (u, p)")
+        self.session.execute("CREATE INDEX h_v ON h (v)")
+
+    def copy(self) -> tuple[Rows, Bag]:
+        return dict(self.rows), list(self.bag)
 
     # --- rows ---------------------------------------------------------------------------
 
@@ -105,13 +114,47 @@ class TableMachine(RuleBasedStateMachine):
                 run()
             self.is_failed = self.before is not None
 
+    # --- rows without a primary key -----------------------------------------------------
+
+    @rule(v=uniques, w=plains)
+    def insert_into_bag(self, v: int | None, w: int) -> None:
+        self.change_bag("INSERT INTO h VALUES (?, ?)", [v, w], [*self.bag, (v, w)], 1)
+
+    @rule(w=plains)
+    def double_bag(self, w: int) -> None:
+        new = [(v, w) for v, known in self.bag if known == w][:8]
+        if len(self.bag) < 30 and len(new) == sum(known == w for _, known in self.bag):
+            sql = "INSERT INTO h SELECT v, w FROM h WHERE w = ?"
+            self.change_bag(sql, [w], [*self.bag, *new], len(new))
+
+    @rule(w=plains)
+    def move_in_bag(self, w: int) -> None:
+        expected = [
+            ((known_v or 0) + 1 if known_w == w else known_v, known_w) for known_v, known_w in self.bag
+        ]
+        hit = sum(known == w for _, known in self.bag)
+        self.change_bag("UPDATE h SET v = coalesce(v, 0) + 1 WHERE w = ?", [w], expected, hit)
+
+    @rule(v=uniques)
+    def delete_from_bag(self, v: int | None) -> None:
+        expected = [row for row in self.bag if v is None or row[0] != v]
+        self.change_bag("DELETE FROM h WHERE v = ?", [v], expected, len(self.bag) - len(expected))
+
+    def change_bag(self, sql: str, parameters: list[int | None], expected: Bag, count: int) -> None:
+        if self.is_failed:
+            with pytest.raises(InFailedTransaction):
+                self.session.execute(sql, parameters)
+        else:
+            assert self.session.execute(sql, parameters).row_count == count
+            self.bag = expected
+
     # --- transactions -------------------------------------------------------------------
 
     @precondition(lambda self: self.before is None)
     @rule()
     def begin(self) -> None:
         self.session.begin()
-        self.before = dict(self.rows)
+        self.before = self.copy()
 
     @precondition(lambda self: self.before is not None)
     @rule(is_commit=st.booleans())
@@ -120,14 +163,14 @@ class TableMachine(RuleBasedStateMachine):
         assert tag == ("COMMIT" if is_commit and not self.is_failed else "ROLLBACK")
         if tag == "ROLLBACK":
             assert self.before is not None
-            self.rows = self.before
+            self.rows, self.bag = self.before
         self.before, self.savepoints, self.is_failed = None, [], False
 
     @precondition(lambda self: self.before is not None and not self.is_failed)
     @rule(name=names)
     def savepoint(self, name: str) -> None:
         self.session.execute(f"SAVEPOINT {name}")
-        self.savepoints.append((name, dict(self.rows)))
+        self.savepoints.append((name, self.copy()))
 
     @precondition(lambda self: self.before is not None)
     @rule(name=names)
@@ -140,7 +183,8 @@ class TableMachine(RuleBasedStateMachine):
             return
         self.session.execute(f"ROLLBACK TO {name}")
         del self.savepoints[places[-1] + 1 :]
-        self.rows = dict(self.savepoints[-1][1])
+        rows, bag = self.savepoints[-1][1]
+        self.rows, self.bag = dict(rows), list(bag)
         self.is_failed = False
 
     @precondition(lambda self: self.savepoints and not self.is_failed)
@@ -163,6 +207,8 @@ class TableMachine(RuleBasedStateMachine):
         if not self.is_failed:
             found = self.session.execute("SELECT id, u, p FROM t ORDER BY id").fetch_all()
             assert found == [self.rows[key] for key in sorted(self.rows)]
+            bag = self.session.execute("SELECT v, w FROM h").fetch_all()
+            assert Counter(bag) == Counter(self.bag)
 
     @invariant()
     def indexes_agree_with_rows(self) -> None:

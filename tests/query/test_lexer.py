@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferrisdb.errors import Error, SqlSyntaxError
@@ -84,12 +84,14 @@ def quoted(text: str, quote: str) -> str:
     return quote + text.replace(quote, quote * 2) + quote
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(min_size=1))
 def test_quoting_hides_any_text(text: str, name: str) -> None:
     sql = f"{quoted(text, chr(39))} {quoted(name, chr(34))}"
     assert lexed(sql) == [(STRING, text), (NAME, name)]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab1. '\"-/*\n;?:$=<>!|e+\u00e9"))
 def test_tokens_lie_in_order_and_their_places_hold(sql: str) -> None:
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferrisdb.errors import (
@@ -328,6 +328,7 @@ SCRIPT_PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(SCRIPT_PIECES).map("".join))
 def test_nothing_but_blanks_comments_and_semicolons_is_lost_between_statements(script: str) -> None:
     found = list(split_statements(script))
@@ -363,11 +364,13 @@ PIECES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=25).map(" ".join))
 def test_words_in_any_order_give_a_statement_or_an_error(sql: str) -> None:
     outcome(sql)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_gives_a_statement_or_an_error(sql: str) -> None:
     outcome(sql)

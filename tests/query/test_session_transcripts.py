@@ -67,7 +67,9 @@ class Conversation:
         try:
             result = session.execute(sql)
             if result.columns:
-                return [" | ".join("NULL" if v is None else format_value(v) for v in row) for row in result.rows]
+                return [
+                    " | ".join("NULL" if v is None else format_value(v) for v in row) for row in result.rows
+                ]
         except Error as error:
             # Numbers of transactions and snapshots are no part of a lesson.
             return re.sub(r"\b(transaction|as of|commit at) \d+", r"\1 N", render(error, sql)).splitlines()

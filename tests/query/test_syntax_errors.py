@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferrisdb.errors import Error, SqlSyntaxError, render
@@ -105,6 +105,7 @@ def parser_gets_past(beginning: str, word: str) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(ALL_KINDS), max_size=12))
 def test_a_hint_to_write_another_word_is_true(words: list[str]) -> None:
     """Whatever `did you mean X?` says, X does fit at that place."""

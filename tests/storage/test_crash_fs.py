@@ -76,6 +76,14 @@ def test_a_rename_is_atomic_and_may_come_before_its_data():
     assert None not in found, "whatever happens, there is a CURRENT"
 
 
+def test_names_may_reach_the_disk_in_another_order():
+    fs = machine_with("CURRENT", b"old", b"")
+    fs.create("MANIFEST")
+    fs.create("CURRENT.tmp").append(b"see MANIFEST")
+    fs.rename("CURRENT.tmp", "CURRENT")
+    assert fs.after_crash(Loss.EARLIER_NAMES).contents() == {"CURRENT": b"see MANIFEST"}
+
+
 def test_a_removed_file_may_come_back():
     fs = machine_with("log", b"data", b"")
     fs.remove("log")

@@ -474,7 +474,7 @@ def test_a_kill_between_two_flushes_loses_neither_log() -> None:
                 go_on.wait(10)
 
     env.step = hold_second_table
-    for number in range(28):
+    for number in range(14):
         engine.commit({b"%02d" % number: b"x" * 80})
     expected = everything(engine)
     assert held.wait(10)
@@ -636,3 +636,10 @@ def test_options_that_make_no_sense() -> None:
         StorageOptions(memtable_bytes=0)
     with pytest.raises(InvalidParameterValue, match="cache_bytes is -1"):
         StorageOptions(cache_bytes=-1)
+
+
+def test_a_large_commit_may_consist_of_deletions_only() -> None:
+    engine = Engine.open(MemoryEnv(), "db", StorageOptions())
+    engine.commit({b"key %06d" % number: None for number in range(10_000)})
+    assert list(engine.scan(b"", None, engine.visible_timestamp)) == []
+    engine.close()

@@ -118,6 +118,7 @@ from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.os_env import OsEnv
 engine = Engine.open(OsEnv(), sys.argv[1])
 if os.fork() == 0:
+    print("child", flush=True)
     sys.stdin.read()
     os._exit(0)
 os._exit(0)
@@ -128,8 +129,13 @@ os._exit(0)
 def test_a_child_that_outlives_its_parent_does_not_hold_the_folder(tmp_path: Path) -> None:
     folder = (tmp_path / "shop.ferris").as_posix()
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", DYING_FORKER, folder], stdin=subprocess.PIPE
+        [sys.executable, "-W", "ignore", "-c", DYING_FORKER, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "child\n"
         parent.wait()
         # Its child lives until the pipe is closed.
         Engine.open(OsEnv(), folder).close()

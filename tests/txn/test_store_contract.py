@@ -147,6 +147,24 @@ class TestConflicts:
         thread.join(10)
         assert outcome == ["lost" if ending == "commit" else "committed"]
 
+    def test_who_waits_before_its_first_read_sees_what_it_waited_for(self, store: Store) -> None:
+        first, second = store.begin(), store.begin()
+        first.put(b"a", b"first")
+        seen: list[bytes | None] = []
+
+        def lock_then_read() -> None:
+            second.lock([b"a"])
+            seen.append(second.get(b"a"))
+            second.put(b"a", b"second")
+            second.commit()
+
+        thread = in_thread(lock_then_read)
+        thread.join(0.05)
+        first.commit()
+        thread.join(10)
+        assert seen == [b"first"]
+        assert store.begin().get(b"a") == b"second"
+
     def test_deleting_and_locking_conflict_as_writing_does(self, store: Store) -> None:
         commit(store, a="1")
         deleter, locker = started(store), started(store)

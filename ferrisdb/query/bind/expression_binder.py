@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ferrisdb.errors import GroupingError, NotSupportedError, SqlSyntaxError, UndefinedFunction
 from ferrisdb.query import ast, limits, types
+from ferrisdb.query.algebra.operators import Project, outer_references
 from ferrisdb.query.bind.coercion import as_boolean, coerce, located, unified
 from ferrisdb.query.bind.expressions import (
     AggregateCall,
@@ -43,7 +44,6 @@ from ferrisdb.query.bind.expressions import (
     walk,
 )
 from ferrisdb.query.bind.scope import Scope
-from ferrisdb.query.plan.logical import Project, outer_references
 from ferrisdb.query.types import Kind
 from ferrisdb.query.values import (
     AggregateKind,

@@ -21,7 +21,7 @@ from ferrisdb.query import types
 from ferrisdb.query.types import SqlType, Value
 
 if TYPE_CHECKING:
-    from ferrisdb.query.plan.logical import Plan
+    from ferrisdb.query.algebra.operators import Plan
     from ferrisdb.query.values import AggregateFunction, ScalarFunction
 
 

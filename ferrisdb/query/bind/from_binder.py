@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ferrisdb.errors import AmbiguousColumn, InvalidColumnReference, UndefinedColumn, UndefinedTable
 from ferrisdb.query import ast, limits
+from ferrisdb.query.algebra.operators import Join, Plan, Scan, TableSource, Values
 from ferrisdb.query.ast import JoinKind
 from ferrisdb.query.bind.coercion import located, unified
 from ferrisdb.query.bind.expression_binder import ExpressionBinder
 from ferrisdb.query.bind.expressions import Expression, SlotRef, call, conjuncts
 from ferrisdb.query.bind.scope import Relation, Scope, derived_relation, did_you_mean, table_relation
-from ferrisdb.query.plan.logical import Join, Plan, Scan, TableSource, Values
 from ferrisdb.query.values import binary_operator
 
 if TYPE_CHECKING:

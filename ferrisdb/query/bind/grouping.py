@@ -15,6 +15,8 @@ columns have one value in a group too.
 from __future__ import annotations
 
 from ferrisdb.errors import GroupingError
+from ferrisdb.query.algebra.operators import Aggregate, Plan
+from ferrisdb.query.algebra.show import show
 from ferrisdb.query.bind.expressions import (
     AggregateCall,
     Expression,
@@ -24,7 +26,6 @@ from ferrisdb.query.bind.expressions import (
     walk,
 )
 from ferrisdb.query.bind.scope import Scope, SlotNumbers
-from ferrisdb.query.plan.logical import Aggregate, Plan
 from ferrisdb.query.values import AggregateKind
 
 
@@ -48,7 +49,7 @@ class GroupRewriter:
         # A plain column keeps its slot, so that subqueries which mention it still find it.
         if isinstance(key, SlotRef):
             return key.slot
-        return self._numbers("group key", key.type, is_nullable=key.is_nullable)
+        return self._numbers(show(key), key.type, is_nullable=key.is_nullable)
 
     def plan(self, input: Plan) -> Aggregate:
         return Aggregate(input, tuple(self._keys), tuple(self._calls))
@@ -74,7 +75,7 @@ class GroupRewriter:
             if known == call:
                 return SlotRef(slot, slot.is_nullable)
         is_count = call.function.kind in {AggregateKind.COUNT, AggregateKind.COUNT_STAR}
-        slot = self._numbers(call.name, call.type, is_nullable=not is_count)
+        slot = self._numbers(show(call), call.type, is_nullable=not is_count)
         self._calls.append((slot, call))
         return SlotRef(slot, slot.is_nullable)
 

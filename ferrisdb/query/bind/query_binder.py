@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from ferrisdb.errors import GroupingError, InvalidColumnReference, SqlSyntaxError, UndefinedTable
 from ferrisdb.query import ast, limits, types
+from ferrisdb.query.algebra.operators import Distinct, Filter, Limit, Plan, Project, Sort, SortKey, Values
+from ferrisdb.query.algebra.show import show
 from ferrisdb.query.bind.coercion import coerce, unified, without_unknown
 from ferrisdb.query.bind.expression_binder import ExpressionBinder
 from ferrisdb.query.bind.expressions import Constant, Expression, Slot, SlotRef, conjuncts
@@ -22,7 +24,6 @@ from ferrisdb.query.bind.grouping import GroupRewriter, has_aggregate
 from ferrisdb.query.bind.scope import Scope, SlotNumbers, derived_relation
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.parameters import Parameters
-from ferrisdb.query.plan.logical import Distinct, Filter, Limit, Plan, Project, Sort, SortKey, Values
 from ferrisdb.query.types import SqlType
 from ferrisdb.query.values import CastContext
 
@@ -339,7 +340,9 @@ def _sorted(
                 position=key.position,
             )
         if slot is None:
-            slot = queries.numbers("sort key", key.expression.type, is_nullable=key.expression.is_nullable)
+            slot = queries.numbers(
+                show(key.expression), key.expression.type, is_nullable=key.expression.is_nullable
+            )
             hidden.append((slot, key.expression))
         if not isinstance(key.expression, Constant):
             keys.append(SortKey(SlotRef(slot, slot.is_nullable), key.is_descending, key.nulls_first))

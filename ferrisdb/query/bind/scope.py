@@ -17,8 +17,8 @@ from itertools import count
 
 from ferrisdb.errors import AmbiguousColumn, DuplicateAlias, UndefinedColumn, UndefinedTable
 from ferrisdb.query import ast
+from ferrisdb.query.algebra.operators import TableSource
 from ferrisdb.query.bind.expressions import Slot, SlotRef
-from ferrisdb.query.plan.logical import TableSource
 
 
 class SlotNumbers:

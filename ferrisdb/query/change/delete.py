@@ -8,7 +8,7 @@ from __future__ import annotations
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.execution import Execution
-from ferrisdb.query.change.index_maintenance import TableLayout
+from ferrisdb.query.change.index_maintenance import TableLayout, table_layout
 from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.syntax import indented
 from ferrisdb.query.change.targets import find_table, target_rows
@@ -45,4 +45,4 @@ def prepare_delete(statement: ast.Delete, catalog: CatalogView, parameters: Para
     """Raises UndefinedTable and what planning raises."""
     table = find_table(catalog, statement.table.name, statement.table.position)
     plan = plan_target_rows(statement.table, statement.where, [], catalog, parameters)
-    return PreparedDelete(TableLayout(table), plan)
+    return PreparedDelete(table_layout(table), plan)

@@ -22,7 +22,7 @@ from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.constraints import not_null_positions, null_violation
 from ferrisdb.query.change.execution import Execution
-from ferrisdb.query.change.index_maintenance import TableLayout
+from ferrisdb.query.change.index_maintenance import TableLayout, table_layout
 from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.row_ids import encode_row_id
 from ferrisdb.query.change.row_template import Convert, RowTemplate, assignment_cast, convert_at
@@ -31,7 +31,7 @@ from ferrisdb.query.change.targets import find_columns, find_table
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import PlannedQuery, plan_query
 from ferrisdb.query.schema import Table
-from ferrisdb.query.types import Value
+from ferrisdb.query.types import UNKNOWN, SqlType, Value
 
 INSERT_BATCH_ROWS = 1000
 
@@ -52,12 +52,6 @@ class PreparedInsert:
         self._templates = templates
         self._query = query
         self._not_null = not_null_positions(layout.table)
-        self._reads_store = query is not None or any(template.is_planned for template in templates)
-
-    @property
-    def reads_store(self) -> bool:
-        """True when making the rows may read what an earlier run of this statement wrote."""
-        return self._reads_store
 
     def row_maker(self) -> Callable[[Sequence[Value]], list[Value]] | None:
         """Makes the one row of this INSERT of a sequence of parameters; None when that is not all."""
@@ -143,7 +137,7 @@ class QuerySource:
 def prepare_insert(statement: ast.Insert, catalog: CatalogView, parameters: Parameters) -> PreparedInsert:
     """Raises UndefinedTable, UndefinedColumn, DuplicateColumn, DatatypeMismatch, SqlSyntaxError."""
     table = find_table(catalog, statement.table.name, statement.table.position)
-    layout = TableLayout(table)
+    layout = table_layout(table)
     targets = find_columns(table, statement.columns) or list(range(len(table.columns)))
     source = statement.source
     if source is None:
@@ -197,13 +191,36 @@ def _query_source(
 ) -> QuerySource:
     plan = plan_query(query, catalog, parameters)
     _check_count(statement, targets, [query.position] * len(plan.columns))
+    types = _source_types(query, plan, parameters)
     casts = [
-        (target, assignment_cast(column.type, table.columns[target], query.position))
-        for target, column in zip(targets, plan.columns, strict=False)
+        (target, assignment_cast(source, table.columns[target], query.position))
+        for target, source in zip(targets, types, strict=False)
     ]
     defaults = _defaults(table, {target for target, _ in casts}, statement.table.position)
     template = RowTemplate(table.columns, defaults, catalog, parameters)
     return QuerySource(plan, casts, template, query.position)
+
+
+def _source_types(query: ast.Query, plan: PlannedQuery, parameters: Parameters) -> list[SqlType]:
+    """Types of the columns of a SELECT that feeds a table.
+
+    By itself a SELECT makes TEXT of a quoted literal, NULL or text parameter. Here they
+    take the column's type, as in VALUES.
+    """
+    types = [column.type for column in plan.columns]
+    if isinstance(query.body, ast.Select):
+        items = query.body.items
+        if not any(isinstance(item, ast.Star) for item in items):
+            for number, item in enumerate(items):
+                if isinstance(item, ast.SelectItem) and _is_untyped(item.expression, parameters):
+                    types[number] = UNKNOWN
+    return types
+
+
+def _is_untyped(expression: ast.Expression, parameters: Parameters) -> bool:
+    if isinstance(expression, ast.Literal):
+        return expression.value is None or isinstance(expression.value, str)
+    return isinstance(expression, ast.Parameter) and parameters.type_of(expression.key) is UNKNOWN
 
 
 def _check_count(statement: ast.Insert, targets: Sequence[int], positions: Sequence[int]) -> None:

@@ -5,7 +5,8 @@
                       those that must be unique                        -> claims
 
     write()           claims not among the going must be free in the store
-                      delete what goes and does not come back, put what comes
+                      delete what goes and does not come back, put what comes,
+                      in the order of the keys
 
 An update is a removal and an addition, less the entries that would stay as they are. Since
 everything is settled first, it does not matter in which order rows are met: see
@@ -65,7 +66,7 @@ class RowChanges:
         for index in touched:
             old_entry = index.entry_key(old, primary_key)[0]
             if old_entry != index.entry_key(new, primary_key)[0]:
-                pass
+                self._going.add(old_entry)
                 self._add_entry(index, primary_key, new)
 
     def write(self, transaction: Transaction) -> None:
@@ -75,11 +76,15 @@ class RowChanges:
             claims = {key: claim for key, claim in claims.items() if key not in going}
         if claims:
             check_claims(self._layout.table, transaction, claims)
-        for key in going:
-            if key not in coming:
+        # In the order of the keys: each write takes a lock, and statements that take theirs in
+        # one order can't block each other in a circle. It also makes a run repeatable, which
+        # the order of a set of bytes is not.
+        for key in sorted(going.union(coming)) if going else sorted(coming):
+            value = coming.get(key)
+            if value is None:
                 transaction.delete(key)
-        for key, value in coming.items():
-            transaction.put(key, value)
+            else:
+                transaction.put(key, value)
 
     def _add_entry(self, index: IndexLayout, primary_key: bytes, values: Sequence[Value]) -> None:
         key, is_claim = index.entry_key(values, primary_key)

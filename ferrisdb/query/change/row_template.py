@@ -68,12 +68,8 @@ class RowTemplate:
         self._plan: PlannedQuery | None = plan_row_values(planned, catalog, parameters) if planned else None
 
     @property
-    def is_planned(self) -> bool:
-        """True when making the row may read the store."""
-        return self._plan is not None
-
-    @property
     def plan(self) -> PlannedQuery | None:
+        """What makes the values that are neither constants nor parameters."""
         return self._plan
 
     def values(self, execution: Execution) -> list[Value]:

@@ -19,7 +19,7 @@ from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.constraints import check_not_null, not_null_positions
 from ferrisdb.query.change.execution import Execution
-from ferrisdb.query.change.index_maintenance import TableLayout
+from ferrisdb.query.change.index_maintenance import TableLayout, table_layout
 from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.syntax import default_expression, indented
 from ferrisdb.query.change.targets import find_columns, find_table, target_rows
@@ -84,4 +84,4 @@ def prepare_update(statement: ast.Update, catalog: CatalogView, parameters: Para
             value = default_expression(column.default_sql, value.position)
         new_values.append((value, column.type))
     plan = plan_target_rows(statement.table, statement.where, new_values, catalog, parameters)
-    return PreparedUpdate(TableLayout(table), plan, tuple(assigned))
+    return PreparedUpdate(table_layout(table), plan, tuple(assigned))

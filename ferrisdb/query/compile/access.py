@@ -13,9 +13,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+from ferrisdb.query.algebra.operators import AccessPath, KeyRange
 from ferrisdb.query.encoding.key_codec import KeyCodec, prefix_range
 from ferrisdb.query.keyspace import index_prefix, index_range, row_prefix, row_range
-from ferrisdb.query.plan.logical import AccessPath, KeyRange
 from ferrisdb.query.schema import Table
 from ferrisdb.query.types import SqlType, Value
 

@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ferrisdb.query.algebra.operators import Aggregate
 from ferrisdb.query.bind.expressions import AggregateCall, Slot
 from ferrisdb.query.compile import support
 from ferrisdb.query.compile.writer import tuple_of
-from ferrisdb.query.plan.logical import Aggregate
 from ferrisdb.query.types import Value
 from ferrisdb.query.values import AggregateFunction, AggregateKind
 

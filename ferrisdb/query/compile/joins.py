@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ferrisdb.errors import broken
+from ferrisdb.query.algebra.operators import Filter, HashJoin, LoopJoin, Plan, Project, Scan
 from ferrisdb.query.ast import JoinKind
 from ferrisdb.query.bind.expressions import Expression, Slot, SlotRef
 from ferrisdb.query.compile.writer import MAX_LOOPS, targets_of, tuple_of
-from ferrisdb.query.plan.logical import Filter, HashJoin, LoopJoin, Plan, Project, Scan
 
 if TYPE_CHECKING:
     from ferrisdb.query.compile.program import Consume, Program

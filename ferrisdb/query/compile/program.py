@@ -30,18 +30,7 @@ from itertools import islice
 from typing import Any
 
 from ferrisdb.errors import broken
-from ferrisdb.query.bind.expressions import (
-    ExistsQuery,
-    Expression,
-    InQuery,
-    ScalarQuery,
-    Slot,
-    SubqueryExpression,
-)
-from ferrisdb.query.compile import aggregates, joins, scans, support
-from ferrisdb.query.compile.expressions import Environment, ExpressionCompiler
-from ferrisdb.query.compile.writer import FunctionWriter, Namespace, targets_of, tuple_of
-from ferrisdb.query.plan.logical import (
+from ferrisdb.query.algebra.operators import (
     Aggregate,
     Distinct,
     Filter,
@@ -55,6 +44,17 @@ from ferrisdb.query.plan.logical import (
     TopN,
     Values,
 )
+from ferrisdb.query.bind.expressions import (
+    ExistsQuery,
+    Expression,
+    InQuery,
+    ScalarQuery,
+    Slot,
+    SubqueryExpression,
+)
+from ferrisdb.query.compile import aggregates, joins, scans, support
+from ferrisdb.query.compile.expressions import Environment, ExpressionCompiler
+from ferrisdb.query.compile.writer import FunctionWriter, Namespace, targets_of, tuple_of
 from ferrisdb.query.types import Kind, Value
 
 BATCH_ROWS = 512

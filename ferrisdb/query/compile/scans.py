@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ferrisdb.query.algebra.operators import KeyRange, Scan
 from ferrisdb.query.bind.expressions import Slot
 from ferrisdb.query.compile.access import KeyRanges
 from ferrisdb.query.compile.writer import tuple_of
 from ferrisdb.query.encoding.row_codec import RowCodec
 from ferrisdb.query.keyspace import row_prefix
-from ferrisdb.query.plan.logical import KeyRange, Scan
 from ferrisdb.query.schema import Column
 
 if TYPE_CHECKING:

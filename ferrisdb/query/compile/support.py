@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ferrisdb.errors import CardinalityViolation, InvalidParameterValue
-from ferrisdb.query.plan.logical import SortKey
+from ferrisdb.query.algebra.operators import SortKey
 from ferrisdb.query.types import Value
 from ferrisdb.query.values import like_matcher
 

@@ -17,7 +17,7 @@ from ferrisdb.errors import DuplicateTable, UniqueViolation
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import next_index_id, replace_table
 from ferrisdb.query.change.constraints import key_text
-from ferrisdb.query.change.index_maintenance import IndexLayout, TableLayout
+from ferrisdb.query.change.index_maintenance import IndexLayout, table_layout
 from ferrisdb.query.change.targets import find_table
 from ferrisdb.query.define.definition import Definition, key_columns
 from ferrisdb.query.keyspace import row_range
@@ -40,7 +40,7 @@ def create_index(statement: ast.CreateIndex, definition: Definition) -> None:
 
 
 def _fill(table: Table, index: Index, transaction: Transaction) -> None:
-    rows = TableLayout(table)
+    rows = table_layout(table)
     entries = IndexLayout(table, index)
     claimed: set[bytes] = set()
     for row_keys, stored_rows in transaction.scan_batches(*row_range(table.id)):

@@ -15,6 +15,10 @@ Subqueries are plans of their own and pass through the same rules.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ferrisdb.query.algebra.operators import Plan
+from ferrisdb.query.algebra.rewrite import map_subqueries
 from ferrisdb.query.optimise.choose_access import choose_access
 from ferrisdb.query.optimise.factor_or import factor_or
 from ferrisdb.query.optimise.fold_constants import fold_constants
@@ -23,17 +27,22 @@ from ferrisdb.query.optimise.prune_columns import prune_columns
 from ferrisdb.query.optimise.push_filters import push_filters
 from ferrisdb.query.optimise.top_n import top_n
 from ferrisdb.query.optimise.use_order import use_order
-from ferrisdb.query.plan.logical import Plan
-from ferrisdb.query.plan.rewrite import map_subqueries
+
+RULES: tuple[Callable[[Plan], Plan], ...] = (
+    fold_constants,
+    factor_or,
+    push_filters,
+    order_joins,
+    choose_access,
+    use_order,
+    top_n,
+    prune_columns,
+)
 
 
 def optimise(plan: Plan) -> Plan:
     """The plan that is compiled: same rows, same output slots."""
-    return prune_columns(_without_pruning(plan))
-
-
-def _without_pruning(plan: Plan) -> Plan:
     plan = map_subqueries(plan, optimise)
-    for rule in (fold_constants, factor_or, push_filters, order_joins, choose_access, use_order, top_n):
+    for rule in RULES:
         plan = rule(plan)
     return plan

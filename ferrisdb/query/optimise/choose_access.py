@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from ferrisdb.query.algebra.operators import FULL_SCAN, AccessPath, Filter, KeyRange, Plan, Scan, TableSource
 from ferrisdb.query.bind.expressions import (
     Call,
     Cast,
@@ -30,7 +31,6 @@ from ferrisdb.query.bind.expressions import (
     slots_of,
 )
 from ferrisdb.query.optimise.heuristics import MAX_PROBES, AccessScore
-from ferrisdb.query.plan.logical import AccessPath, Filter, KeyRange, Plan, Scan, TableSource
 from ferrisdb.query.schema import Index
 from ferrisdb.query.types import Kind, SqlType
 from ferrisdb.query.values import CastContext, cast_function
@@ -57,7 +57,8 @@ class _Candidate:
 
 
 def choose_access(plan: Plan) -> Plan:
-    if isinstance(plan, Filter) and isinstance(plan.input, Scan):
+    # A lookup join has chosen already, and its conditions are in the path: another would lose them.
+    if isinstance(plan, Filter) and isinstance(plan.input, Scan) and plan.input.access is FULL_SCAN:
         return access_filter(plan.input, plan.conditions)
     return plan.with_inputs([choose_access(child) for child in plan.inputs()])
 

@@ -9,8 +9,8 @@ neither (TPC-H query 19). Distribution holds in three-valued logic too.
 
 from __future__ import annotations
 
+from ferrisdb.query.algebra.operators import Filter, Plan
 from ferrisdb.query.bind.expressions import And, Expression, Or, conjuncts
-from ferrisdb.query.plan.logical import Filter, Plan
 
 
 def factor_or(plan: Plan) -> Plan:

@@ -12,6 +12,8 @@ import decimal
 from collections.abc import Sequence
 
 from ferrisdb.errors import Error
+from ferrisdb.query.algebra.operators import Filter, Plan
+from ferrisdb.query.algebra.rewrite import map_expressions
 from ferrisdb.query.bind.expressions import (
     FALSE,
     NULL_BOOLEAN,
@@ -27,8 +29,6 @@ from ferrisdb.query.bind.expressions import (
     conjuncts,
     transform,
 )
-from ferrisdb.query.plan.logical import Filter, Plan
-from ferrisdb.query.plan.rewrite import map_expressions
 from ferrisdb.query.values import NUMERIC_CONTEXT
 
 
@@ -57,6 +57,8 @@ def _fold_node(node: Expression) -> Expression:
 
 
 def _fold_call(node: Call) -> Expression:
+    if node.function.is_strict and any(isinstance(a, Constant) and a.value is None for a in node.arguments):
+        return Constant(None, node.type)
     if not node.arguments or not all(isinstance(a, Constant) for a in node.arguments):
         return node
     arguments = [a for a in node.arguments if isinstance(a, Constant)]

@@ -14,11 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ferrisdb.query.ast import JoinKind
-from ferrisdb.query.bind.expressions import Call, Expression, Slot, SlotRef, slots_of
-from ferrisdb.query.optimise.choose_access import access_filter, best_access
-from ferrisdb.query.optimise.heuristics import JoinScore
-from ferrisdb.query.plan.logical import (
+from ferrisdb.query.algebra.operators import (
     Aggregate,
     Filter,
     HashJoin,
@@ -31,6 +27,10 @@ from ferrisdb.query.plan.logical import (
     Values,
     visible_slots,
 )
+from ferrisdb.query.ast import JoinKind
+from ferrisdb.query.bind.expressions import Call, Expression, Slot, SlotRef, slots_of
+from ferrisdb.query.optimise.choose_access import access_filter, best_access
+from ferrisdb.query.optimise.heuristics import JoinScore
 
 
 def order_joins(plan: Plan) -> Plan:

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ferrisdb.query.bind.expressions import Expression, Slot, slots_of
-from ferrisdb.query.plan.logical import (
+from ferrisdb.query.algebra.operators import (
     Aggregate,
     Distinct,
     LoopJoin,
@@ -23,6 +22,7 @@ from ferrisdb.query.plan.logical import (
     Values,
     outer_references,
 )
+from ferrisdb.query.bind.expressions import Expression, Slot, slots_of
 
 
 def prune_columns(plan: Plan) -> Plan:

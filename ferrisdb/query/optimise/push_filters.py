@@ -19,16 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ferrisdb.query.ast import JoinKind
-from ferrisdb.query.bind.expressions import (
-    Expression,
-    Slot,
-    SlotRef,
-    has_subquery,
-    slots_of,
-    transform,
-)
-from ferrisdb.query.plan.logical import (
+from ferrisdb.query.algebra.operators import (
     Aggregate,
     Distinct,
     Filter,
@@ -37,6 +28,15 @@ from ferrisdb.query.plan.logical import (
     Project,
     Sort,
     visible_slots,
+)
+from ferrisdb.query.ast import JoinKind
+from ferrisdb.query.bind.expressions import (
+    Expression,
+    Slot,
+    SlotRef,
+    has_subquery,
+    slots_of,
+    transform,
 )
 
 

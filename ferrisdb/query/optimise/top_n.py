@@ -9,7 +9,7 @@ A LIMIT that turns out to be NULL means all rows; then it is a sort after all.
 
 from __future__ import annotations
 
-from ferrisdb.query.plan.logical import Limit, Plan, Sort, TopN
+from ferrisdb.query.algebra.operators import Limit, Plan, Sort, TopN
 
 
 def top_n(plan: Plan) -> Plan:

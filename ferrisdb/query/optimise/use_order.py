@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ferrisdb.query.bind.expressions import Expression, Slot, SlotRef
-from ferrisdb.query.plan.logical import (
+from ferrisdb.query.algebra.operators import (
     FULL_SCAN,
     AccessPath,
     Filter,
@@ -29,6 +28,7 @@ from ferrisdb.query.plan.logical import (
     Sort,
     SortKey,
 )
+from ferrisdb.query.bind.expressions import Expression, Slot, SlotRef
 
 
 def use_order(plan: Plan) -> Plan:

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from ferrisdb.errors import StatementTooComplex
 from ferrisdb.query import ast, limits, types
+from ferrisdb.query.algebra.operators import Filter, Plan, Project, Values
 from ferrisdb.query.bind.expression_binder import ExpressionBinder
 from ferrisdb.query.bind.expressions import SlotRef, conjuncts
 from ferrisdb.query.bind.from_binder import FromBinder
@@ -25,7 +26,6 @@ from ferrisdb.query.compile.program import Run, compile_plan
 from ferrisdb.query.explain import explain_plan
 from ferrisdb.query.optimise import optimise
 from ferrisdb.query.parameters import Parameters
-from ferrisdb.query.plan.logical import Filter, Plan, Project, Values
 from ferrisdb.query.types import SqlType, Value
 from ferrisdb.query.values import NUMERIC_CONTEXT, arithmetic_error
 from ferrisdb.txn.api import Transaction

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ferrisdb.query.bind.expressions import (
-    AggregateCall,
-    Expression,
-    SubqueryExpression,
-    transform,
-    walk,
-)
-from ferrisdb.query.plan.logical import (
+from ferrisdb.query.algebra.operators import (
     AccessPath,
     Aggregate,
     Filter,
@@ -28,6 +21,13 @@ from ferrisdb.query.plan.logical import (
     TopN,
     Values,
 )
+from ferrisdb.query.bind.expressions import (
+    AggregateCall,
+    Expression,
+    SubqueryExpression,
+    transform,
+    walk,
+)
 
 Change = Callable[[Expression], Expression]
 
@@ -36,9 +36,14 @@ def map_expressions(plan: Plan, change: Change) -> Plan:
     """The plan with every whole expression changed, bottom up; the same object if none is."""
     plan = plan.with_inputs([map_expressions(child, change) for child in plan.inputs()])
     mapper = _MAPPERS.get(type(plan))
-    if mapper is None or all(change(expression) is expression for expression in plan.expressions()):
+    if mapper is None:
         return plan
-    return mapper(plan, change)
+    # Each is changed once: `change` may optimise a whole subquery, with subqueries inside.
+    changed = [(expression, change(expression)) for expression in plan.expressions()]
+    if all(new is old for old, new in changed):
+        return plan
+    known = {id(old): new for old, new in changed}
+    return mapper(plan, lambda expression: known[id(expression)])
 
 
 def _call(call: AggregateCall, change: Change) -> AggregateCall:

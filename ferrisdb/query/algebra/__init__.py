@@ -1,0 +1,1 @@
+"""Relational algebra: the operators that binding makes, rules rewrite, and compiling reads."""
