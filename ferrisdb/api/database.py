@@ -28,7 +28,7 @@ from ferrisdb.api.engine import MEMORY, Lease, lease
 from ferrisdb.api.rows import Rows
 from ferrisdb.api.statements import Parameters, Row, Statements
 from ferrisdb.api.transaction import Transaction, drain
-from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError, broken
+from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.options import Durability
@@ -110,15 +110,16 @@ class Database:
         """
         if attempts < 1:
             raise InvalidParameterValue(f"attempts is at least 1, not {attempts}")
-        for attempt in range(attempts):
+        failures = 0
+        while True:
             try:
                 with self.transaction(isolation) as tx:
                     return work(tx)
             except Error as error:
-                if not error.retryable or attempt == attempts - 1:
+                failures += 1
+                if not error.retryable or failures == attempts:
                     raise
-            time.sleep(random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)))
-        broken("the last attempt returns or raises")
+            time.sleep(random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**failures)))
 
     def connect(
         self, autocommit: bool = False, *, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT

@@ -66,21 +66,25 @@ def _shell(given: list[str]) -> int:
 
 
 def _script(options: argparse.Namespace) -> int:
+    from ferrisdb.cli import script  # noqa: PLC0415
     from ferrisdb.cli.output import WRITERS  # noqa: PLC0415
-    from ferrisdb.cli.script import ScriptFailed, read_text, require_no_transaction, run_script  # noqa: PLC0415
 
-    if options.command is not None:
-        text, name = options.command, None
-    elif options.file is not None:
-        text, name = read_text(options.file), options.file
-    else:
-        text, name = read_text("-"), "standard input"
+    write = WRITERS[options.format]
+    text, name = options.command, "the command"
+    if options.file not in (None, "-"):
+        # Read before the database is opened: a wrong file name must not make a new folder.
+        text, name = script.read_text(options.file), options.file
     connection = ferrisdb.connect(options.path, autocommit=True)
     try:
-        run_script(connection, text, name=name, write=WRITERS[options.format], out=sys.stdout)
-        require_no_transaction(connection, name or "the command")
+        if text is None:
+            name = "standard input"
+            script.run_stream(connection, script.standard_input(), name=name, write=write, out=sys.stdout)
+        else:
+            file = None if options.file is None else name
+            script.run_script(connection, text, name=file, write=write, out=sys.stdout)
+        script.require_no_transaction(connection, name)
         sys.stdout.flush()
-    except ScriptFailed as failure:
+    except script.ScriptFailed as failure:
         sys.stdout.flush()
         print(failure, file=sys.stderr)
         return 1

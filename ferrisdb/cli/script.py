@@ -11,23 +11,33 @@ file and the line in it, and shows the statement with a caret:
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 from ferrisdb.api.connection import Connection
 from ferrisdb.cli.output import Writer
 from ferrisdb.errors import ActiveTransaction, Error, OperationalError, line_and_column, render
-from ferrisdb.query.parse import split_statements
+from ferrisdb.query.parse import is_complete, split_statements
 
 
 class ScriptFailed(Exception):
     """The report to print; the error is the cause."""
 
 
-def run_script(connection: Connection, text: str, *, name: str | None, write: Writer, out: TextIO) -> None:
+def run_script(
+    connection: Connection,
+    text: str,
+    *,
+    name: str | None,
+    write: Writer,
+    out: TextIO,
+    first_line: int = 1,
+) -> None:
     """Run the statements of `text`. `name` is the file for error reports; None is the command line.
 
-    Raises ScriptFailed at the first error.
+    `first_line` is the number that the text's first line has in that file. Raises
+    ScriptFailed at the first error.
     """
     statements = split_statements(text)
     while True:
@@ -36,11 +46,30 @@ def run_script(connection: Connection, text: str, *, name: str | None, write: Wr
         except StopIteration:
             return
         except Error as error:  # the rest cannot be cut into statements
-            raise ScriptFailed(report(error, text, 0, text, name)) from error
+            raise ScriptFailed(report(error, text, 0, text, name, first_line=first_line)) from error
         try:
             run_statement(connection, statement, write, out)
         except Error as error:
-            raise ScriptFailed(report(error, statement, offset, text, name)) from error
+            raise ScriptFailed(report(error, statement, offset, text, name, first_line=first_line)) from error
+
+
+def run_stream(
+    connection: Connection, lines: Iterable[str], *, name: str, write: Writer, out: TextIO
+) -> None:
+    """Run statements as they come, each as soon as its `;` has been read.
+
+    So a program at the other end of the pipe can read the answer to one statement before it
+    writes the next. Raises ScriptFailed at the first error.
+    """
+    waiting: list[str] = []
+    first_line = 1
+    for line in lines:
+        waiting.append(line)
+        if ";" in line and is_complete(text := "".join(waiting)):
+            run_script(connection, text, name=name, write=write, out=out, first_line=first_line)
+            first_line += len(waiting)
+            waiting = []
+    run_script(connection, "".join(waiting), name=name, write=write, out=out, first_line=first_line)
 
 
 def run_statement(connection: Connection, statement: str, write: Writer, out: TextIO) -> str | None:
@@ -59,14 +88,17 @@ def run_statement(connection: Connection, statement: str, write: Writer, out: Te
         return cursor.statusmessage
 
 
-def report(error: Error, statement: str, offset: int, text: str, name: str | None) -> str:
-    """The error as it is printed; `statement` stands at `offset` of the file's `text`."""
+def report(
+    error: Error, statement: str, offset: int, text: str, name: str | None, *, first_line: int = 1
+) -> str:
+    """The error as it is printed; `statement` stands at `offset` of `text`, which is a part of
+    the file that begins at `first_line`."""
     drawn = render(error, statement)
     if name is None:
         return drawn
     blank = len(statement) - len(statement.lstrip())
     line, _ = line_and_column(text, offset + (blank if error.position is None else error.position))
-    return f"{name}:{line}: {drawn}"
+    return f"{name}:{first_line + line - 1}: {drawn}"
 
 
 def require_no_transaction(connection: Connection, what: str) -> None:
@@ -77,11 +109,19 @@ def require_no_transaction(connection: Connection, what: str) -> None:
         )
 
 
-def read_text(path: str) -> str:
-    """The text of a file, or of standard input for "-". Raises OperationalError."""
+def standard_input() -> Iterator[str]:
+    """Its lines as they arrive. Raises OperationalError."""
     try:
-        if path == "-":
-            return sys.stdin.read()
+        yield from sys.stdin
+    except OSError as error:
+        raise OperationalError(f"cannot read standard input: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise OperationalError(f"standard input is not {error.encoding} text: {error.reason}") from None
+
+
+def read_text(path: str) -> str:
+    """The text of a file. Raises OperationalError."""
+    try:
         return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise OperationalError(f"cannot read {path}: {error.strerror or error}") from None

@@ -177,6 +177,8 @@ def _distinct(plan: Distinct) -> _Title:
 
 
 def _values(plan: Values) -> _Title:
+    if not plan.rows:
+        return "No rows", []
     if not plan.slots:
         return "One row", []
     return f"Values: {len(plan.rows)} row{'' if len(plan.rows) == 1 else 's'}", []

@@ -18,7 +18,7 @@ part is moved to a function of its own, which keeps its evaluation lazy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ferrisdb.errors import broken
 from ferrisdb.query.bind.expressions import (
@@ -46,6 +46,7 @@ from ferrisdb.query.bind.expressions import (
     slots_of,
 )
 from ferrisdb.query.compile import support
+from ferrisdb.query.compile.code import Code, all_of, any_of, deepest, nest
 from ferrisdb.query.compile.writer import Namespace
 from ferrisdb.query.types import DATE
 from ferrisdb.query.values import ScalarFunction, like_matcher
@@ -54,13 +55,6 @@ MAX_NESTING = 25
 
 Environment = Mapping[Slot, str]
 """The Python name that holds each slot's value at some place of the code."""
-
-
-class Code(NamedTuple):
-    """A Python expression that can stand anywhere, and how deep its parentheses go."""
-
-    text: str
-    depth: int = 0
 
 
 class Host(Protocol):
@@ -150,8 +144,8 @@ class ExpressionCompiler:
         applied = self._apply(node.function, arguments)
         if not guards:
             return applied
-        return _nest(
-            "(None if {} else {})", Code(" or ".join(g.text for g in guards), _depth(guards)), applied
+        return nest(
+            "(None if {} else {})", Code(" or ".join(g.text for g in guards), deepest(guards)), applied
         )
 
     def _call_truth(self, node: Call) -> Code:
@@ -164,12 +158,12 @@ class ExpressionCompiler:
         arguments = [self._value(argument) for argument in node.arguments]
         if not node.function.is_strict:
             applied = self._apply(node.function, arguments)
-            return applied if form == "{}" else _nest("({} is False)", applied)
+            return applied if form == "{}" else nest("({} is False)", applied)
         guards: list[Code] = []
         if not (form == "{}" and _is_false_of_null(node)):
             guards, arguments = self._guards(node.arguments, arguments, "is not None")
         applied = self._apply(node.function, arguments)
-        return _all([*guards, Code(form.format(applied.text), applied.depth)])
+        return all_of([*guards, Code(form.format(applied.text), applied.depth)])
 
     def _guards(
         self, arguments: Sequence[Expression], codes: Sequence[Code], test: str
@@ -190,7 +184,7 @@ class ExpressionCompiler:
         return guards, names
 
     def _apply(self, function: ScalarFunction, arguments: Sequence[Code]) -> Code:
-        depth = _depth(arguments) + 2
+        depth = deepest(arguments) + 2
         texts = [argument.text for argument in arguments]
         if function.template is not None:
             self._names.include(function.names)
@@ -205,7 +199,7 @@ class ExpressionCompiler:
             return operand
         guards, arguments = self._guards([node.operand], [operand], "is None")
         applied = self._apply(node.function, arguments)
-        return _nest("(None if {} else {})", guards[0], applied) if guards else applied
+        return nest("(None if {} else {})", guards[0], applied) if guards else applied
 
     def _cast_parameter(self, node: Cast, parameter: ParameterRef) -> Code:
         source = self._parameter(parameter).text
@@ -240,26 +234,26 @@ class ExpressionCompiler:
                 tests.append(code if decided == "True" else Code(f"not {code.text}", code.depth))
         inner = f"None if {' or '.join(unknowns)} else {otherwise}" if unknowns else otherwise
         test = " or ".join(code.text for code in tests)
-        return Code(f"({decided} if {test} else {inner})", _depth(tests) + 1)
+        return Code(f"({decided} if {test} else {inner})", deepest(tests) + 1)
 
     def _and_truth(self, node: And) -> Code:
-        return _all([self._truth(part) for part in node.parts])
+        return all_of([self._truth(part) for part in node.parts])
 
     def _and_falsity(self, node: And) -> Code:
-        return _any([self._falsity(part) for part in node.parts])
+        return any_of([self._falsity(part) for part in node.parts])
 
     def _or_truth(self, node: Or) -> Code:
-        return _any([self._truth(part) for part in node.parts])
+        return any_of([self._truth(part) for part in node.parts])
 
     def _or_falsity(self, node: Or) -> Code:
-        return _all([self._falsity(part) for part in node.parts])
+        return all_of([self._falsity(part) for part in node.parts])
 
     def _not(self, node: Not) -> Code:
         operand = self._value(node.operand)
         guards, arguments = self._guards([node.operand], [operand], "is None")
         if guards:
-            return _nest("(None if {} else not {})", guards[0], arguments[0])
-        return _nest("(not {})", operand)
+            return nest("(None if {} else not {})", guards[0], arguments[0])
+        return nest("(not {})", operand)
 
     def _not_truth(self, node: Not) -> Code:
         return self._falsity(node.operand)
@@ -271,21 +265,21 @@ class ExpressionCompiler:
 
     def _is_test(self, node: IsTest) -> Code:
         if node.test is True:
-            return _nest("(True if {} else False)", self._truth(node.operand))
+            return nest("(True if {} else False)", self._truth(node.operand))
         if node.test is False:
-            return _nest("(True if {} else False)", self._falsity(node.operand))
+            return nest("(True if {} else False)", self._falsity(node.operand))
         if not node.operand.is_nullable:
             return Code("False")
-        return _nest("({} is None)", self._value(node.operand))
+        return nest("({} is None)", self._value(node.operand))
 
     def _is_test_falsity(self, node: IsTest) -> Code:
         if node.test is None and node.operand.is_nullable:
-            return _nest("({} is not None)", self._value(node.operand))
-        return _nest("(not {})", self._is_test(node))
+            return nest("({} is not None)", self._value(node.operand))
+        return nest("(not {})", self._is_test(node))
 
     def _distinct_from(self, node: DistinctFrom) -> Code:
         # None is equal to itself alone in Python, which is just what DISTINCT asks.
-        return _nest("({} != {})", self._value(node.left), self._value(node.right))
+        return nest("({} != {})", self._value(node.left), self._value(node.right))
 
     def _in_list(self, node: InList) -> Code:
         operand = self._value(node.operand)
@@ -319,24 +313,24 @@ class ExpressionCompiler:
                     code = Code(f"({name} := {code.text})", code.depth + 1)
                 unknown.append(f"{name} is None")
             tests.append(Code(f"\0 == {code.text}", code.depth))
-        return (_any(tests) if tests else Code("(\0 is False and False)")), unknown
+        return (any_of(tests) if tests else Code("(\0 is False and False)")), unknown
 
     def _in_list_truth(self, node: InList) -> Code:
         constants = {item.value for item in node.items if isinstance(item, Constant)} - {None}
         if any(not isinstance(item, Constant) for item in node.items):
             return self._in_list(node)
-        return _nest(f"({{}} in {self._names.name(frozenset(constants))})", self._value(node.operand))
+        return nest(f"({{}} in {self._names.name(frozenset(constants))})", self._value(node.operand))
 
     def _in_list_falsity(self, node: InList) -> Code:
         values = [item.value for item in node.items if isinstance(item, Constant)]
         if len(values) < len(node.items):
-            return _nest("({} is False)", self._in_list(node))
+            return nest("({} is False)", self._in_list(node))
         if None in values:
             return Code("False")
         operand = self._value(node.operand)
         guards, arguments = self._guards([node.operand], [operand], "is not None")
-        missing = _nest(f"({{}} not in {self._names.name(frozenset(values))})", arguments[0])
-        return _all([*guards, missing])
+        missing = nest(f"({{}} not in {self._names.name(frozenset(values))})", arguments[0])
+        return all_of([*guards, missing])
 
     # --- LIKE ---------------------------------------------------------------------------
 
@@ -344,15 +338,15 @@ class ExpressionCompiler:
         guards, match = self._match(node, "is None")
         if not guards:
             return match
-        return _nest("(None if {} else {})", Code(" or ".join(g.text for g in guards), _depth(guards)), match)
+        return nest("(None if {} else {})", Code(" or ".join(g.text for g in guards), deepest(guards)), match)
 
     def _like_truth(self, node: Like) -> Code:
         guards, match = self._match(node, "is not None")
-        return _all([*guards, match])
+        return all_of([*guards, match])
 
     def _like_falsity(self, node: Like) -> Code:
         guards, match = self._match(node, "is not None")
-        return _all([*guards, _nest("(not {})", match)])
+        return all_of([*guards, nest("(not {})", match)])
 
     def _match(self, node: Like, test: str) -> tuple[list[Code], Code]:
         escape_is_known = node.escape is None or isinstance(node.escape, Constant)
@@ -366,7 +360,7 @@ class ExpressionCompiler:
         guards, names = self._guards(children, [self._value(child) for child in children], test)
         texts = [name.text for name in names] + (["None"] if node.escape is None else [])
         texts.append(str(node.is_case_insensitive))
-        return guards, Code(f"{self._names.name(support.like, 'f')}({', '.join(texts)})", _depth(names) + 1)
+        return guards, Code(f"{self._names.name(support.like, 'f')}({', '.join(texts)})", deepest(names) + 1)
 
     # --- CASE and Let -------------------------------------------------------------------
 
@@ -380,20 +374,20 @@ class ExpressionCompiler:
         code = form(node.otherwise)
         for number in range(len(node.whens) - 1, -1, -1):
             condition, result = node.whens[number]
-            code = _nest("({} if {} else {})", form(result), self._truth(condition), code)
+            code = nest("({} if {} else {})", form(result), self._truth(condition), code)
             code = self._bounded(Case(node.whens[number:], node.otherwise, node.type), code)
         return code
 
     def _let(self, node: Let) -> Code:
-        return _nest(
+        return nest(
             f"({{1}} if {{0}} is {self._let_name(node)} else None)", *self._let_parts(node, self._value)
         )
 
     def _let_truth(self, node: Let) -> Code:
-        return _nest(f"({{0}} is {self._let_name(node)} and {{1}})", *self._let_parts(node, self._truth))
+        return nest(f"({{0}} is {self._let_name(node)} and {{1}})", *self._let_parts(node, self._truth))
 
     def _let_falsity(self, node: Let) -> Code:
-        return _nest(f"({{0}} is {self._let_name(node)} and {{1}})", *self._let_parts(node, self._falsity))
+        return nest(f"({{0}} is {self._let_name(node)} and {{1}})", *self._let_parts(node, self._falsity))
 
     def _let_name(self, node: Let) -> str:
         return f"v{node.slot.id}"
@@ -412,11 +406,11 @@ class ExpressionCompiler:
 
     def _in_query(self, node: InQuery) -> Code:
         answer = self._host.subquery(node, self._environment)
-        return _nest(f"{answer}.contains({{}})", self._value(node.operand))
+        return nest(f"{answer}.contains({{}})", self._value(node.operand))
 
     def _in_query_truth(self, node: InQuery) -> Code:
         answer = self._host.subquery(node, self._environment)
-        return _nest(f"({{}} in {answer}.values)", self._value(node.operand))
+        return nest(f"({{}} in {answer}.values)", self._value(node.operand))
 
 
 def _text(value: object) -> str | None:
@@ -428,26 +422,6 @@ def _is_false_of_null(node: Call) -> bool:
     if node.name != "=" or node.function.template not in {"({0} == {1})", "{0} == {1}"}:
         return False
     return not all(argument.is_nullable for argument in node.arguments)
-
-
-def _depth(codes: Sequence[Code]) -> int:
-    return max((code.depth for code in codes), default=0)
-
-
-def _nest(form: str, *codes: Code) -> Code:
-    return Code(form.format(*[code.text for code in codes]), _depth(codes) + 1)
-
-
-def _all(codes: Sequence[Code]) -> Code:
-    if len(codes) == 1:
-        return codes[0]
-    return Code(f"({' and '.join(code.text for code in codes)})", _depth(codes) + 1)
-
-
-def _any(codes: Sequence[Code]) -> Code:
-    if len(codes) == 1:
-        return codes[0]
-    return Code(f"({' or '.join(code.text for code in codes)})", _depth(codes) + 1)
 
 
 _C = ExpressionCompiler

@@ -10,7 +10,6 @@ from ferrisdb.query.algebra.operators import SortKey
 from ferrisdb.query.types import Value
 from ferrisdb.query.values import like_matcher
 
-NULL_CONSTANT = None
 ONCE = (None,)
 """What a loop that runs once runs over."""
 
@@ -58,10 +57,6 @@ def row_window(limit: int | None, offset: int | None) -> tuple[int, int | None]:
 def like(text: str, pattern: str, escape: str | None, is_case_insensitive: bool) -> bool:
     """LIKE with a pattern that a row brings; `like_matcher` keeps the recent ones."""
     return bool(like_matcher(pattern, escape, is_case_insensitive)(text))
-
-
-def identity(value: Value) -> Value:
-    return value
 
 
 Row = tuple[Any, ...]

@@ -2,6 +2,7 @@
 
     fold_constants    1 + 1 is 2; a condition that is TRUE goes
     factor_or         what every side of an OR demands is a condition of its own
+    strengthen_joins  a LEFT JOIN whose NULLs are filtered out is an inner one
     push_filters      a condition runs as soon as its columns are there
     order_joins       inner joins are a graph; follow its edges, hash the equalities
     choose_access     a condition on a key is a place to start reading, not a filter
@@ -25,12 +26,14 @@ from ferrisdb.query.optimise.fold_constants import fold_constants
 from ferrisdb.query.optimise.order_joins import order_joins
 from ferrisdb.query.optimise.prune_columns import prune_columns
 from ferrisdb.query.optimise.push_filters import push_filters
+from ferrisdb.query.optimise.strengthen_joins import strengthen_joins
 from ferrisdb.query.optimise.top_n import top_n
 from ferrisdb.query.optimise.use_order import use_order
 
 RULES: tuple[Callable[[Plan], Plan], ...] = (
     fold_constants,
     factor_or,
+    strengthen_joins,
     push_filters,
     order_joins,
     choose_access,

@@ -2,6 +2,8 @@
 
     WHERE a = 1 + 1 AND TRUE   ->   WHERE a = 2
 
+    WHERE 1 = 0                ->   no rows, and no table is read
+
 A function of constants is called now. If the call is an error it is left alone: 1/0 is an
 error of the row that needs it, and perhaps no row does.
 """
@@ -12,7 +14,7 @@ import decimal
 from collections.abc import Sequence
 
 from ferrisdb.errors import Error
-from ferrisdb.query.algebra.operators import Filter, Plan
+from ferrisdb.query.algebra.operators import Filter, Plan, Values, visible_slots
 from ferrisdb.query.algebra.rewrite import map_expressions
 from ferrisdb.query.bind.expressions import (
     FALSE,
@@ -33,7 +35,7 @@ from ferrisdb.query.values import NUMERIC_CONTEXT
 
 
 def fold_constants(plan: Plan) -> Plan:
-    return _drop_true_filters(map_expressions(plan, fold))
+    return _settle_filters(map_expressions(plan, fold))
 
 
 def fold(expression: Expression) -> Expression:
@@ -104,9 +106,11 @@ def _truth(value: bool | None) -> Constant:
     return TRUE if value else FALSE
 
 
-def _drop_true_filters(plan: Plan) -> Plan:
-    plan = plan.with_inputs([_drop_true_filters(child) for child in plan.inputs()])
+def _settle_filters(plan: Plan) -> Plan:
+    plan = plan.with_inputs([_settle_filters(child) for child in plan.inputs()])
     if not isinstance(plan, Filter):
         return plan
     conditions = tuple(part for condition in plan.conditions for part in conjuncts(condition) if part != TRUE)
+    if any(isinstance(condition, Constant) for condition in conditions):
+        return Values(tuple(sorted(visible_slots(plan), key=lambda slot: slot.id)), ())
     return Filter(plan.input, conditions) if conditions else plan.input

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ferrisdb.errors import StatementTooComplex
+from ferrisdb.errors import StatementTooComplex, broken
 from ferrisdb.query import ast, limits, types
 from ferrisdb.query.algebra.operators import Filter, Plan, Project, Values
 from ferrisdb.query.bind.expression_binder import ExpressionBinder
@@ -31,6 +31,9 @@ from ferrisdb.query.values import NUMERIC_CONTEXT, arithmetic_error
 from ferrisdb.txn.api import Transaction
 
 Row = tuple[Value, ...]
+
+_NEVER = (TypeError, ValueError, LookupError, AttributeError, NameError)
+"""What only a fault of the compiler can raise; the user gets an Error all the same."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class PlannedQuery:
         if run is None:
             try:
                 run, self._source = compile_plan(self._plan)
-            except RecursionError:
+            except (RecursionError, SyntaxError):
+                # Python's own bounds on nesting, which the compiler stays below as far as it can.
                 raise _too_deep() from None
             self._run = run
         return run
@@ -83,6 +87,8 @@ class PlannedQuery:
                     batch = next(batches, None)
             except ArithmeticError as error:
                 raise arithmetic_error(error) from None
+            except _NEVER as error:
+                broken(f"generated code raised {type(error).__name__}: {error}")
             if batch is None:
                 return
             yield batch

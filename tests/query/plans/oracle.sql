@@ -37,6 +37,9 @@ SELECT id FROM item WHERE COALESCE(maker, -1) = -1
 SELECT id % 3, id / 3, -id / 3 FROM item
 SELECT abs(maker - 3), upper(name), length(name), id || '-' || name FROM item
 SELECT 1 + 1, 'x', NULL
+SELECT id FROM item WHERE 1 = 0
+SELECT count(*), sum(id) FROM item WHERE NULL
+SELECT count(*) FROM item i LEFT JOIN maker m ON 1 = 0
 -- order and limit
 SELECT id FROM item ORDER BY id DESC LIMIT 3
 SELECT id, maker FROM item ORDER BY maker NULLS LAST, id LIMIT 5 OFFSET 2
@@ -45,6 +48,7 @@ SELECT id, maker, stock FROM item ORDER BY maker NULLS FIRST, stock DESC, id
 SELECT id FROM item ORDER BY price DESC NULLS LAST, id DESC LIMIT 4
 SELECT maker, stock FROM item WHERE maker = 3 ORDER BY stock, id
 SELECT town, day FROM visit ORDER BY town DESC, day DESC
+SELECT maker, id FROM item WHERE maker > 2 ORDER BY maker, stock, id LIMIT 4
 SELECT day FROM visit WHERE town = 'rome' ORDER BY day DESC LIMIT 2
 SELECT id AS maker FROM item ORDER BY maker LIMIT 3
 SELECT stock * 2 AS twice, id FROM item ORDER BY twice DESC, 2 LIMIT 5
@@ -71,6 +75,11 @@ SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker = m.id AND m.town =
 SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker < m.id AND m.town IS NOT NULL
 SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker = m.id WHERE m.name IS NULL
 SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker = m.id WHERE m.town = 'oslo'
+SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker = m.id WHERE m.town = 'oslo' OR i.stock = 1
+SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker = m.id WHERE NOT m.town = 'oslo'
+SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker = m.id WHERE m.town IS NOT NULL
+SELECT i.id, m.name FROM item i LEFT JOIN maker m ON i.maker = m.id WHERE COALESCE(m.town, 'oslo') = 'oslo'
+SELECT i.id, v.guests FROM item i LEFT JOIN maker m ON i.maker = m.id JOIN visit v ON v.town = m.town AND v.day = i.stock
 SELECT i.id, m.name, v.guests FROM item i LEFT JOIN maker m ON i.maker = m.id LEFT JOIN visit v ON v.town = m.town AND v.day = i.stock
 SELECT a.id, b.id FROM item a, item b WHERE a.maker = b.maker AND a.id < b.id
 SELECT i.id, s.day FROM item i JOIN sale s ON s.item = i.id WHERE i.id = 5
