@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=[contest.name for contest in CONTESTS],
         help="only these: " + ", ".join(contest.name for contest in CONTESTS),
     )
-    parser.add_argument("--format", default="simple", help="a table format of tabulate, as github")
+    parser.add_argument("--format", default="simple", help="a table format of tabulate: pipe is Markdown")
     return parser
 
 

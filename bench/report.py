@@ -37,8 +37,8 @@ def table(outcomes: Iterable[Outcome], table_format: str = "simple") -> str:
         (
             outcome.contest.name,
             outcome.contest.unit,
-            f"{outcome.ours_per_s:,.0f}",
-            f"{outcome.peer_per_s:,.0f}",
+            _rate(outcome.ours_per_s),
+            _rate(outcome.peer_per_s),
             outcome.contest.peer_name,
             f"{outcome.ratio:.2f}",
             f"{outcome.contest.target:.2f}",
@@ -53,3 +53,7 @@ def table(outcomes: Iterable[Outcome], table_format: str = "simple") -> str:
         disable_numparse=True,
         colalign=("left", "left", "right", "right", "left", "right", "right", "left"),
     )
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.1f}" if per_s < 100 else f"{per_s:,.0f}"

@@ -95,7 +95,8 @@ def _durable(threads: int, target: float) -> Contest:
         what="one key a commit, on disk before the commit returns",
         unit="commits",
         target=target,
-        work=Work(count=1000, threads=threads),
+        # Many for each thread: a round must not be decided by how long the last one slept.
+        work=Work(count=500 * (threads + 1), threads=threads),
         peer_name="sqlite3 FULL",
         ours=partial(_Ferris, "full"),
         peer=partial(_Sqlite, "FULL"),

@@ -189,11 +189,19 @@ class Engine:
         self._commits.run_alone(self._seal_unless_empty)
         self._flusher.wait_until_flushed()
 
+    def wait_for_room(self) -> None:
+        """For the group's leader: wait until a full memtable may be sealed."""
+        if self._is_memtable_full():
+            self._flusher.wait_for_room()
+
     def prepare_group(self) -> LogWriter:
-        """For the group's leader: the log to write to."""
-        if self._sources.now.active.approximate_bytes > self._options.memtable_bytes:
+        """For the group's leader, when there is room: the log to write to."""
+        if self._is_memtable_full():
             self._rotate()
         return self._log
+
+    def _is_memtable_full(self) -> bool:
+        return self._sources.now.active.approximate_bytes > self._options.memtable_bytes
 
     def publish_group(self, first_timestamp: int, group: Sequence[Mapping[bytes, bytes | None]]) -> None:
         """For the group's leader: make synced commits visible."""
@@ -205,6 +213,7 @@ class Engine:
     def _seal_unless_empty(self) -> None:
         if self._sources.now.active.version_count == 0:
             return
+        self._flusher.wait_for_room()
         try:
             self._rotate()
         except BaseException as error:
@@ -212,8 +221,7 @@ class Engine:
             raise
 
     def _rotate(self) -> None:
-        """Begin a new segment and memtable. Called while nobody commits."""
-        self._flusher.wait_for_room()
+        """Begin a new segment and memtable. Called while nobody commits, when there is room."""
         # Recovery takes a tear in a segment that is not the last for damage. This also bounds
         # what a power cut can take at durability OFF.
         if not self._log.is_synced:

@@ -22,10 +22,15 @@ the dirty pages away, and a second fsync would report success for bytes that are
     in the failing group           LogWriteFailed: it may or may not be there after reopening
     queued behind it, or later     StorageError: certainly not written
 
+An interrupt (Ctrl-C; any signal handler that raises) is no failure of the disk. A leader
+that is interrupted before its group is visible cuts the log back to where it was, leaves
+alone, and the others are served by the next: its own commit certainly did not happen. One
+that waits in the queue is served first and interrupted then.
+
 Group commit: DeWitt et al., SIGMOD 1984. The queue with a leader is LevelDB's.
 
-Limits: a leader that is killed by an exception between two steps of the bookkeeping (a
-signal handler that raises, in the main thread) leaves the store refusing writes.
+Limits: an interrupt in the few steps that publish a group, or that begin a new segment,
+leaves the store refusing writes.
 """
 
 from __future__ import annotations
@@ -56,8 +61,11 @@ class LogWriteFailed(StorageError):
 class CommitTarget(Protocol):
     """What the leader needs of the engine. Called by one thread at a time."""
 
+    def wait_for_room(self) -> None:
+        """Return when a group may be prepared. What this raises leaves all as it was."""
+
     def prepare_group(self) -> LogWriter:
-        """The log to write to. Rotates it first when the memtable is full, which may wait."""
+        """The log to write to. Rotates it first when the memtable is full."""
 
     def publish_group(self, first_timestamp: int, group: Sequence[Writes]) -> None:
         """Make commits of consecutive timestamps visible, all at once."""
@@ -91,11 +99,12 @@ class GroupCommit:
         self.sync_count = 0
         self.written_bytes = 0
         self._target = target
-        # Guards the queue, who leads, and the refusal. Held for a few steps, never over I/O.
-        # While nobody leads the queue is empty; while somebody does, he is not in it.
+        # Guards all below. Held for a few steps, never over I/O. While nobody leads the queue
+        # is empty. The leader stands first in it until he takes his group out of it.
         self._lock = threading.Lock()
         self._queue: deque[_Request] = deque()
-        self._has_leader = False
+        self._leader: _Request | None = None
+        self._group: list[_Request] = []
         self._expected_group_size = 1
         self._refusal: Callable[[], Error] | None = None
 
@@ -131,24 +140,34 @@ class GroupCommit:
         return None if make_error is None else make_error()
 
     def _serve(self, request: _Request) -> None:
-        with self._lock:
-            if self._refusal is not None:
-                raise self._refusal()
-            must_wait = self._has_leader
-            if must_wait:
-                request.parking = threading.Lock()
-                request.parking.acquire()
-            self._has_leader = True
-            self._queue.append(request)
-        interrupt = _park(request.parking) if request.parking is not None else None
-        if not request.is_done:
-            self._lead()
+        try:
+            interrupt = self._wait_for_turn(request)
+            if not request.is_done:
+                self._lead(request)
+        except BaseException as error:
+            self._leave(request, error)
+            raise
         if request.error is not None:
             raise request.error
         if interrupt is not None:
             raise interrupt
 
-    def _lead(self) -> None:
+    def _wait_for_turn(self, request: _Request) -> BaseException | None:
+        """Return when the request is done or has the lead; the interrupt that came meanwhile."""
+        with self._lock:
+            if self._refusal is not None:
+                raise self._refusal()
+            if self._leader is None:
+                self._leader = request
+            else:
+                request.parking = threading.Lock()
+                request.parking.acquire()
+            self._queue.append(request)
+        return None if request.parking is None else _park(request.parking)
+
+    def _lead(self, leader: _Request) -> None:
+        if leader.action is None:
+            self._target.wait_for_room()
         # Those whom the last leader served are just waking up, and are likely to come again.
         # Without a moment's patience groups alternate between one and all.
         for _ in range(_MAX_YIELDS):
@@ -156,31 +175,32 @@ class GroupCommit:
                 break
             time.sleep(0)
         with self._lock:
-            group = self._take_group()
+            group = self._group = self._next_group()
+            for _ in group:
+                self._queue.popleft()
             # Patience pays only where it saves an fsync.
             self._expected_group_size = len(group) if any(request.is_durable for request in group) else 1
         try:
-            if group[0].action is not None:
-                group[0].action()
+            if leader.action is not None:
+                leader.action()
             else:
                 self._write_group(group)
         except BaseException as error:
-            if group[0].error is None:
-                group[0].error = error
-        finally:
-            self._hand_over(group)
+            if leader.error is None:
+                leader.error = error
+        self._hand_over(leader)
 
-    def _take_group(self) -> list[_Request]:
-        queue = self._queue
-        group = [queue.popleft()]
-        if group[0].action is not None:
-            return group
-        size_bytes = len(group[0].payload)
-        while queue and queue[0].action is None:
-            size_bytes += len(queue[0].payload)
-            if size_bytes > MAX_GROUP_BYTES:
+    def _next_group(self) -> list[_Request]:
+        first = self._queue[0]
+        if first.action is not None:
+            return [first]
+        group: list[_Request] = []
+        size_bytes = 0
+        for request in self._queue:
+            size_bytes += len(request.payload)
+            if request.action is not None or (group and size_bytes > MAX_GROUP_BYTES):
                 break
-            group.append(queue.popleft())
+            group.append(request)
         return group
 
     def _write_group(self, group: list[_Request]) -> None:
@@ -190,20 +210,42 @@ class GroupCommit:
             self._fail(group, error, certain=True)
             raise
         first_timestamp = self.last_timestamp + 1
+        written_bytes = self._log_group(log, first_timestamp, group)
         try:
-            self.written_bytes += log.append(first_timestamp, [request.payload for request in group])
-            if any(request.is_durable for request in group):
-                log.sync()
-                self.sync_count += 1
             self._target.publish_group(first_timestamp, [request.writes for request in group])
         except BaseException as error:
             self._fail(group, error, certain=False)
             raise
         self.last_timestamp += len(group)
+        self.written_bytes += written_bytes
         self.commit_count += len(group)
         self.group_count += 1
         for timestamp, request in enumerate(group, first_timestamp):
             request.timestamp = timestamp
+
+    def _log_group(self, log: LogWriter, first_timestamp: int, group: list[_Request]) -> int:
+        size_bytes = log.size_bytes
+        try:
+            written_bytes = log.append(first_timestamp, [request.payload for request in group])
+            if any(request.is_durable for request in group):
+                log.sync()
+                self.sync_count += 1
+        except BaseException as error:
+            try:
+                if not _is_interrupt(error):
+                    raise
+                log.cut_back(size_bytes)
+            except BaseException as failure:
+                self._fail(group, failure, certain=False)
+                raise
+            self._queue_again(group[1:])
+            raise
+        return written_bytes
+
+    def _queue_again(self, requests: list[_Request]) -> None:
+        with self._lock:
+            self._queue.extendleft(reversed(requests))
+            self._group = self._group[:1]
 
     def _fail(self, group: list[_Request], cause: BaseException, *, certain: bool) -> None:
         reason = _describe(cause)
@@ -218,25 +260,37 @@ class GroupCommit:
                 )
             request.error.__cause__ = cause
 
-    def _hand_over(self, group: list[_Request]) -> None:
+    def _hand_over(self, leader: _Request) -> None:
         """Wake those who were served, and the next leader."""
         with self._lock:
-            served = list(group)
-            next_leader: _Request | None = None
+            served, self._group = self._group, []
             if self._refusal is not None:
                 for request in self._queue:
                     request.error = self._refusal()
                 served += self._queue
                 self._queue.clear()
-            elif self._queue:
-                next_leader = self._queue[0]
-            self._has_leader = next_leader is not None
-        for request in served:
-            request.is_done = True
-            if request.parking is not None and request is not group[0]:
-                request.parking.release()
-        if next_leader is not None and next_leader.parking is not None:
-            next_leader.parking.release()
+            for request in served:
+                if request is not leader:
+                    _wake_served(request)
+            self._leader = self._queue[0] if self._queue else None
+            if self._leader is not None and self._leader.parking is not None:
+                self._leader.parking.release()
+
+    def _leave(self, request: _Request, cause: BaseException) -> None:
+        """An exception ends the thread's part between two steps: nobody may wait for it.
+
+        Before its group is taken nothing is begun. After that nobody can say how far it is.
+        """
+        with self._lock:
+            is_leader = self._leader is request
+            is_queued = request in self._queue
+            if is_queued:
+                self._queue.remove(request)
+        if not is_leader:
+            return
+        if not is_queued:
+            self._fail(self._group, cause, certain=False)
+        self._hand_over(request)
 
 
 def _park(parking: threading.Lock) -> BaseException | None:
@@ -252,6 +306,24 @@ def _park(parking: threading.Lock) -> BaseException | None:
             interrupt = error
         else:
             return interrupt
+
+
+def _wake_served(request: _Request) -> None:
+    if not request.is_done:
+        request.is_done = True
+        if request.parking is not None:
+            request.parking.release()
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether it came from outside (Ctrl-C, a signal handler) and hides no failure of the disk."""
+    if isinstance(error, Exception):
+        return False
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, OSError | StorageError):
+            return False
+    return True
 
 
 def _refused(reason: str) -> StorageError:

@@ -69,13 +69,14 @@ def encode_writes(writes: Mapping[bytes, bytes | None]) -> bytes:
 class LogWriter:
     """The end of one segment. Used by one thread at a time: the group's leader."""
 
-    def __init__(self, file: AppendFile, path: str, number: int, size_bytes: int) -> None:
+    def __init__(self, env: Env, file: AppendFile, path: str, number: int, size_bytes: int) -> None:
         self.number = number
         self.path = path
         self.size_bytes = size_bytes
         self.has_mark = True
         """Whether the last record is a mark, or there is none to vouch for."""
         self._synced_bytes = size_bytes
+        self._env = env
         self._file = file
 
     @classmethod
@@ -87,7 +88,7 @@ class LogWriter:
         file.sync()
         # Without this a power cut could take the name, and with it every commit in the file.
         env.sync_directory(folder)
-        return cls(file, path, number, HEADER_BYTES)
+        return cls(env, file, path, number, HEADER_BYTES)
 
     @classmethod
     def reopen(cls, env: Env, folder: str, number: int, size_bytes: int, *, has_mark: bool) -> LogWriter:
@@ -99,7 +100,7 @@ class LogWriter:
         # the torn tail could come back right behind a new one and be read as a commit. It also
         # makes the recovered commits durable before a reader sees them.
         file.sync()
-        log = cls(file, path, number, size_bytes)
+        log = cls(env, file, path, number, size_bytes)
         log.has_mark = has_mark
         return log
 
@@ -125,6 +126,13 @@ class LogWriter:
         """Vouch for all that is synced. The mark itself need not be."""
         self.append(last_timestamp, [encode_writes({})])
         self.has_mark = True
+
+    def cut_back(self, size_bytes: int) -> None:
+        """Undo all behind `size_bytes`, of which nobody has been told; all before is synced then."""
+        self._env.truncate(self.path, size_bytes)
+        # On disk before anything is written over it, for the reason given in `reopen`.
+        self._file.sync()
+        self.size_bytes = self._synced_bytes = size_bytes
 
     def sync(self) -> None:
         size_bytes = self.size_bytes

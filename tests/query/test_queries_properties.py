@@ -114,3 +114,16 @@ def test_an_index_gives_what_the_whole_table_gives(parts: list[str], order: str)
 def test_a_limit_is_a_slice_of_the_order(order: str, limit: int, offset: int) -> None:
     sql = f"SELECT id, maker FROM item{order}"
     assert LAB.rows(f"{sql} LIMIT {limit} OFFSET {offset}") == LAB.rows(sql)[offset : offset + limit]
+
+
+@few
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 50)), max_size=600),
+    st.sampled_from(["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]),
+    st.integers(0, 30),
+)
+def test_the_top_rows_are_the_first_of_all(values: list[int | None], direction: str, limit: int) -> None:
+    # Ids tell equal values apart: which of them is first must not depend on the LIMIT.
+    cells = ", ".join(f"({'NULL' if v is None else v} + 0, {n})" for n, v in enumerate(values)) or "(1, 1)"
+    sql = f"SELECT column1, column2 FROM (VALUES {cells}) AS v ORDER BY column1{direction}"
+    assert LAB.rows(f"{sql} LIMIT {limit}") == LAB.rows(sql)[:limit]

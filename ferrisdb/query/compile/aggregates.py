@@ -60,7 +60,9 @@ def _single(program: Program, plan: Aggregate, outer: Mapping[Slot, str], consum
         for state in states:
             _step(program, program.expressions(outer, row), state, is_never_empty=False)
 
-    program.produce(plan.input, outer, fold)
+    if states:
+        # When nobody looks at an aggregate, there is one row whatever the input is.
+        program.produce(plan.input, outer, fold)
     with writer.loop(f"for _ in {program.namespace.name(support.ONCE)}:"):
         consume(_finish(program, plan, states, {}))
 

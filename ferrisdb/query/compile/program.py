@@ -223,7 +223,8 @@ class Program:
 
     def _values(self, plan: Values, outer: Mapping[Slot, str], consume: Consume) -> None:
         if not plan.slots:
-            with self.writer.loop(f"for _ in {self.namespace.name(support.ONCE)}:"):
+            times = self.namespace.name((None,) * len(plan.rows))
+            with self.writer.loop(f"for _ in {times}:"):
                 consume({})
             return
         compiler = self.expressions(outer, {})

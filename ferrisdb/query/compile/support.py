@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from ferrisdb.errors import CardinalityViolation, InvalidParameterValue
@@ -96,33 +97,60 @@ def _key_function(parts: list[tuple[SortKey, int]]) -> Callable[[Row], Any]:
 def _single_key(key: SortKey, position: int) -> Callable[[Row], Any]:
     """NULLs become a pair that compares before or after every value's pair."""
     if not key.expression.is_nullable:
-        return lambda row: row[position]
+        return itemgetter(position)
     if key.has_default_nulls:
-        return lambda row: (row[position] is None, row[position])
-    return lambda row: (row[position] is not None, row[position])
+        return lambda row: ((value := row[position]) is None, value)
+    return lambda row: ((value := row[position]) is not None, value)
 
 
 class TopRows:
-    """The first `size` rows in an order, of any number that are added.
+    """The first rows in an order, of any number that are added with `add`.
 
-    Rows are kept until there are several times as many as wanted, then sorted and cut: each
-    row takes part in a sort of a short list, and once the list has been cut, Python's sort
-    finds its first part in order already.
+    Rows are kept until there are several times as many as wanted, then sorted and cut. From
+    then on the last one that was kept is a bound: most rows fail one comparison and go.
     """
 
     def __init__(self, order: RowOrder, window: tuple[int, int | None]) -> None:
         self._order = order
-        self._start, stop = window
-        self._size = stop
-        self._full = None if stop is None else 2 * stop + 1000
-        self.rows: list[Row] = []
+        self._start, self._size = window
+        self._rows: list[Row] = []
+        if self._size is None:
+            self.add: Callable[[Row], None] = self._rows.append
+        elif len(order.passes) == 1:
+            self.add = self._bounded(self._size, *order.passes[0])
+        else:
+            self.add = self._cut_only(self._size)
 
-    def add(self, row: Row) -> None:
-        self.rows.append(row)
-        if self._full is not None and len(self.rows) >= self._full:
-            self._order.sort(self.rows)
-            del self.rows[self._size :]
+    def _bounded(self, size: int, key: Callable[[Row], Any], is_descending: bool) -> Callable[[Row], None]:
+        rows, order, full = self._rows, self._order, 2 * size + 100
+        bound: Any = None
+        has_bound = False
+
+        def add(row: Row) -> None:
+            nonlocal bound, has_bound
+            # A row equal to the bound comes after it: the sort is stable.
+            if has_bound and ((key(row) <= bound) if is_descending else (key(row) >= bound)):
+                return
+            rows.append(row)
+            if len(rows) >= full:
+                order.sort(rows)
+                del rows[size:]
+                if rows:
+                    bound, has_bound = key(rows[-1]), True
+
+        return add
+
+    def _cut_only(self, size: int) -> Callable[[Row], None]:
+        rows, order, full = self._rows, self._order, 2 * size + 1000
+
+        def add(row: Row) -> None:
+            rows.append(row)
+            if len(rows) >= full:
+                order.sort(rows)
+                del rows[size:]
+
+        return add
 
     def finish(self) -> list[Row]:
-        self._order.sort(self.rows)
-        return self.rows[self._start : self._size]
+        self._order.sort(self._rows)
+        return self._rows[self._start : self._size]

@@ -338,11 +338,13 @@ def call_from(
     source: ast.Expression,
     _close: Token,
 ) -> ast.FunctionCall:
-    """EXTRACT(year FROM d), SUBSTRING(s FROM 2): the word FROM stands for a comma."""
+    """EXTRACT(year FROM d), SUBSTRING(s FROM 2), TRIM(characters FROM s)."""
     if name[1] == "extract":
         return ast.FunctionCall("extract", (_field(argument, name), source), False, False, name[2])
     if name[1] == "substring":
         return ast.FunctionCall("substring", (argument, source), False, False, name[2])
+    if name[1] == "trim":
+        return ast.FunctionCall("btrim", (source, argument), False, False, name[2])
     raise _no_from(name, from_word)
 
 
@@ -360,6 +362,45 @@ def call_from_for(
     if name[1] == "substring":
         return ast.FunctionCall("substring", (argument, start, length), False, False, name[2])
     raise _no_from(name, from_word)
+
+
+_TRIMS = {"BOTH": "btrim", "LEADING": "ltrim", "TRAILING": "rtrim"}
+
+
+@rule("trim_blanks")
+def trim_blanks(
+    name: Token, _open: Token, side: Token, _from: Token, text: ast.Expression, _close: Token
+) -> ast.FunctionCall:
+    _check_trim(name, side)
+    return ast.FunctionCall(_TRIMS[side[0]], (text,), False, False, name[2])
+
+
+@rule("trim_characters")
+def trim_characters(
+    name: Token,
+    _open: Token,
+    side: Token,
+    characters: ast.Expression,
+    _from: Token,
+    text: ast.Expression,
+    _close: Token,
+) -> ast.FunctionCall:
+    _check_trim(name, side)
+    return ast.FunctionCall(_TRIMS[side[0]], (text, characters), False, False, name[2])
+
+
+def _check_trim(name: Token, side: Token) -> None:
+    if name[1] != "trim":
+        raise SqlSyntaxError(f"{side[0]} is for trim() only, not for {name[1]}()", position=side[2])
+
+
+@rule("position_in")
+@rule("position_of")
+def position_in(
+    word: Token, _open: Token, wanted: ast.Expression, _in: Token, text: ast.Expression, _close: Token
+) -> ast.FunctionCall:
+    """POSITION('b' IN 'abc'), or with a comma for the IN."""
+    return ast.FunctionCall("position", (wanted, text), False, False, word[2])
 
 
 def _no_from(name: Token, from_word: Token) -> SqlSyntaxError:

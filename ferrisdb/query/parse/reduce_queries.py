@@ -214,6 +214,34 @@ def insert(
     return ast.Insert(table, tuple(columns), source, word[2])
 
 
+@rule("insert_parenthesized")
+def insert_parenthesized(
+    word: Token, _into: Token, table: ast.TableRef, _open: Token, query: ast.Query, _close: Token
+) -> ast.Insert:
+    return ast.Insert(table, (), _insert_source(query), word[2])
+
+
+@rule("insert_columns_parenthesized")
+def insert_columns_parenthesized(
+    word: Token,
+    _into: Token,
+    table: ast.TableRef,
+    _open_names: Token,
+    columns: list[ast.Name],
+    _close_names: Token,
+    _open: Token,
+    query: ast.Query,
+    _close: Token,
+) -> ast.Insert:
+    return ast.Insert(table, tuple(columns), _insert_source(query), word[2])
+
+
+def _insert_source(query: ast.Query) -> ast.InsertRows | ast.Query:
+    """VALUES alone mean the same with parentheses as without: each value takes its column's type."""
+    is_plain = not query.order_by and query.limit is None and query.offset is None
+    return ast.InsertRows(query.body.rows) if isinstance(query.body, ast.Values) and is_plain else query
+
+
 @rule("default_values")
 def default_values(_default: Token, _values: Token) -> None:
     return None

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 STATEMENT = "statement"
 EXPRESSION = "expression"
 RESERVED_FOR_LATER = "reserved_for_later"
-BARE = "bare_word"
+BARE = ("bare_word", "call_word")
+"""Rules of words that may be bare names."""
 OTHER = "other_word"
 STARTS = [STATEMENT, EXPRESSION, RESERVED_FOR_LATER]
 
@@ -186,7 +187,7 @@ class _Exporter:
         """The reserved words, the bare ones, the other ones. Declared terminals have no text."""
         words = {text for text in self.texts.values() if text[0].isalpha()}
         bare = {
-            self._symbol(rule.expansion[0].name) for rule in self.grammar_rules if rule.origin.name == BARE
+            self._symbol(rule.expansion[0].name) for rule in self.grammar_rules if rule.origin.name in BARE
         }
         other = {
             self._symbol(rule.expansion[0].name) for rule in self.grammar_rules if rule.origin.name == OTHER

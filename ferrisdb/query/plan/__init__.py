@@ -68,9 +68,14 @@ class PlannedQuery:
         if run is None:
             try:
                 run, self._source = compile_plan(self._plan)
-            except (RecursionError, SyntaxError):
-                # Python's own bounds on nesting, which the compiler stays below as far as it can.
+            except RecursionError:
                 raise _too_deep() from None
+            except SyntaxError as error:
+                # "too many nested parentheses", "too many levels of indentation": bounds of
+                # CPython, which the compiler stays below as far as it can.
+                if "too many" in str(error):
+                    raise _too_deep() from None
+                broken(f"generated code does not compile: {error}")
             self._run = run
         return run
 

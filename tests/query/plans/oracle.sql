@@ -40,6 +40,9 @@ SELECT 1 + 1, 'x', NULL
 SELECT id FROM item WHERE 1 = 0
 SELECT count(*), sum(id) FROM item WHERE NULL
 SELECT count(*) FROM item i LEFT JOIN maker m ON 1 = 0
+SELECT 21 FROM item WHERE NULL IS NOT NULL
+SELECT count(*) + 1 FROM item WHERE NOT NULL = 5
+SELECT count(*) * (NULL + 0), 3 FROM item
 -- order and limit
 SELECT id FROM item ORDER BY id DESC LIMIT 3
 SELECT id, maker FROM item ORDER BY maker NULLS LAST, id LIMIT 5 OFFSET 2
