@@ -8,7 +8,8 @@
 
     con = ferrisdb.connect("shop.ferris")     # PEP 249
 
-The names below are the public ones; everything else may change. They are imported when
+The names below are the public ones; everything else may change. `ferrisdb.errors` has a class
+for each SQLSTATE, as `ferrisdb.errors.UniqueViolation`. The names are imported when
 first used: a process that only needs one room of the house, as the compaction child does,
 must not pay for all of them.
 """
@@ -19,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ferrisdb import errors
     from ferrisdb.api.connection import Connection, apilevel, connect, paramstyle, threadsafety
     from ferrisdb.api.cursor import Cursor
     from ferrisdb.api.database import Database, open
@@ -103,6 +105,7 @@ __all__ = [
     "__version__",
     "apilevel",
     "connect",
+    "errors",
     "open",
     "paramstyle",
     "threadsafety",
@@ -116,7 +119,7 @@ _HOMES = {
     "Time TimeFromTicks Timestamp TimestampFromTicks",
     "api.rows": "Rows",
     "api.transaction": "Savepoint Transaction",
-    "errors": "CommitUnknown CorruptionError DataError DatabaseError DatabaseLocked DeadlockDetected "
+    "errors": "errors CommitUnknown CorruptionError DataError DatabaseError DatabaseLocked DeadlockDetected "
     "Error IntegrityError InterfaceError InternalError NotSupportedError OperationalError "
     "ProgrammingError Retryable SerializationFailure Warning",
     "storage.options": "Durability",
@@ -130,7 +133,8 @@ if not TYPE_CHECKING:  # a type checker would believe that every name exists
         home = _HOME_OF.get(name)
         if home is None:
             raise AttributeError(f"module 'ferrisdb' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"ferrisdb.{home}"), name)
+        module = import_module(f"ferrisdb.{home}")
+        value = globals()[name] = module if name == home else getattr(module, name)
         return value
 
     def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ SQLSTATE codes follow PostgreSQL (its manual, appendix A).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, NoReturn
 
 
@@ -43,6 +44,16 @@ class Error(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[Callable[..., Error], tuple[object, ...], dict[str, object]]:
+        # Exception's own way calls the class with its message alone. A class that asks for more
+        # would break there: in the parent of a process pool, far from what went wrong.
+        return _restored, (type(self), *self.args), self.__dict__
+
+
+def _restored(kind: type[Error], *args: object) -> Error:
+    """An error without its attributes, for pickle and copy to fill in."""
+    return kind.__new__(kind, *args)
 
 
 class InterfaceError(Error):

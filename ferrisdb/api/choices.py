@@ -19,6 +19,13 @@ def checked_path(path: str | PathLike[str]) -> str:
     return text
 
 
+def checked_statement(sql: str) -> str:
+    """Raises InterfaceError for what is no text."""
+    if not isinstance(sql, str):
+        raise InterfaceError(f"a statement is a str, not {type(sql).__name__}")
+    return sql
+
+
 def durability_of(given: Durability | str) -> Durability:
     for level in Durability:
         if given is level or given == level.value:

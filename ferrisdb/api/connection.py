@@ -26,12 +26,13 @@ from os import PathLike
 from types import TracebackType
 
 from ferrisdb import errors
-from ferrisdb.api.choices import checked_path, isolation_level
+from ferrisdb.api.choices import checked_path, checked_statement, isolation_level
 from ferrisdb.api.cursor import Cursor
 from ferrisdb.api.engine import MEMORY, Lease, lease
 from ferrisdb.api.statements import Parameters, Statements
-from ferrisdb.errors import ActiveTransaction, InterfaceError, ProgrammingError, SqlSyntaxError
+from ferrisdb.errors import ActiveTransaction, ProgrammingError, SqlSyntaxError
 from ferrisdb.query.parse import split_statements
+from ferrisdb.query.parse.lexer import end_of_comment
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import Result, SessionStatus
 from ferrisdb.txn.api import IsolationLevel
@@ -40,7 +41,9 @@ apilevel = "2.0"
 threadsafety = 1
 paramstyle = "qmark"
 
-_BEGINS = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:begin|start)\b", re.IGNORECASE | re.DOTALL)
+# `*+` gives nothing back: each blank of a long run is looked at once.
+_BLANKS = re.compile(r"(?:\s++|--[^\n]*+)*+")
+_BEGIN = re.compile(r"(?:begin|start)\b", re.IGNORECASE)
 
 
 class Connection:
@@ -161,11 +164,9 @@ class Connection:
         return self._statements.run_many(sql, rows)
 
     def _before_statement(self, sql: str) -> None:
-        if not isinstance(sql, str):
-            raise InterfaceError(f"a statement is a str, not {type(sql).__name__}")
         self._lease.require_usable()
         if self._statements.status is SessionStatus.IDLE:
-            self._is_begun_by_program = _BEGINS.match(sql) is not None
+            self._is_begun_by_program = _begins(checked_statement(sql))
             if not self._autocommit and not self._is_begun_by_program:
                 self._statements.begin(self._isolation)
 
@@ -182,6 +183,22 @@ def connect(
     """
     level = isolation_level(isolation)
     return Connection(lease(checked_path(path), {}), level, autocommit=autocommit)
+
+
+def _begins(sql: str) -> bool:
+    """Whether the first word, behind blanks and comments, opens a transaction."""
+    start = _end_of_blanks(sql, 0)
+    while sql.startswith("/*", start):
+        end = end_of_comment(sql, start)
+        if end < 0:
+            return False
+        start = _end_of_blanks(sql, end)
+    return _BEGIN.match(sql, start) is not None
+
+
+def _end_of_blanks(sql: str, start: int) -> int:
+    blanks = _BLANKS.match(sql, start)
+    return blanks.end() if blanks else start
 
 
 def _refuse_several(sql: str, error: SqlSyntaxError) -> None:

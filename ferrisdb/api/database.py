@@ -75,7 +75,7 @@ class Database:
         statements = self._statements()
         result = statements.run(sql, parameters)
         _refuse_open_transaction(statements)
-        return Rows(result, into)
+        return Rows(statements, result, into)
 
     def begin(
         self, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT, *, read_only: bool = False
@@ -150,6 +150,7 @@ class Database:
         self._lease.release()
 
     def __enter__(self) -> Database:
+        self._lease.require_usable()
         return self
 
     def __exit__(

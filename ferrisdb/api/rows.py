@@ -18,7 +18,7 @@ from itertools import starmap
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from ferrisdb.api.statements import Row
+from ferrisdb.api.statements import Row, Statements
 from ferrisdb.errors import CardinalityViolation, InterfaceError
 from ferrisdb.query.session import Result
 
@@ -28,7 +28,10 @@ T = TypeVar("T")
 class Rows(Generic[T]):
     """An iterable of rows; each is given once. `with` closes it early."""
 
-    def __init__(self, result: Result, into: Callable[..., T] | None = None) -> None:
+    def __init__(self, statements: Statements, result: Result, into: Callable[..., T] | None = None) -> None:
+        # While there are rows to take there is someone who takes them: the session must be
+        # there to end them when the database closes, and its transaction not be given up.
+        self._statements = statements
         self._result = result
         self._rows: Iterator[Row] = result.rows
         self.columns: tuple[str, ...] = tuple(column.name for column in result.columns)
@@ -73,7 +76,9 @@ class Rows(Generic[T]):
         return None if row is None else row[0]
 
     def close(self) -> None:
+        """Give up the rows that are left. Fine when already closed."""
         self._result.close()
+        self._items = self._rows = iter(())
 
     def __enter__(self) -> Rows[T]:
         return self
@@ -85,6 +90,8 @@ class Rows(Generic[T]):
 
 
 def _made(into: Callable[..., T], columns: Sequence[str], rows: Iterable[Row]) -> Iterator[T]:
+    if not callable(into):
+        raise InterfaceError(f"into= is a class or a function, not {type(into).__name__}")
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise InterfaceError(

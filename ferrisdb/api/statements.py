@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ferrisdb.api.choices import checked_statement
 from ferrisdb.api.engine import Lease
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import Result, Session, SessionStatus
@@ -46,11 +47,11 @@ class Statements:
 
     def run(self, sql: str, parameters: Parameters = ()) -> Result:
         self.lease.require_usable()
-        return self.session.execute(sql, parameters)
+        return self.session.execute(checked_statement(sql), parameters)
 
     def run_many(self, sql: str, rows: Iterable[Parameters]) -> int:
         self.lease.require_usable()
-        return self.session.execute_many(sql, rows)
+        return self.session.execute_many(checked_statement(sql), rows)
 
     def begin(self, isolation: IsolationLevel, *, read_only: bool = False) -> None:
         self.lease.require_usable()

@@ -50,6 +50,7 @@ class Transaction:
     def __init__(self, statements: Statements, isolation: IsolationLevel, read_only: bool) -> None:
         self._statements = statements
         self._savepoints = 0
+        self._is_in_with_block = False
         statements.begin(isolation, read_only=read_only)
         begun = statements.session.transaction
         if begun is None:
@@ -87,10 +88,11 @@ class Transaction:
     ) -> Rows[Any]:
         """The rows of a statement, as tuples or as `into` makes them from the named columns."""
         self._require_open()
-        return Rows(self._statements.run(sql, parameters), into)
+        return Rows(self._statements, self._statements.run(sql, parameters), into)
 
     def tables(self) -> tuple[Table, ...]:
         """The tables that this transaction sees, by name."""
+        self._require_open()
         return self._statements.tables()
 
     # ordered bytes
@@ -134,6 +136,8 @@ class Transaction:
         Own writes made before the call are included; those made while the iterator is
         being taken may or may not be.
         """
+        if limit is not None and limit < 0:
+            raise InvalidParameterValue(f"limit is 0 or more, not {limit}")
         end = SQL_KEYS if hi is None or hi == SQL_KEYS else user_key(hi)
         return self._bytes().scan(user_key(lo), end, reverse=reverse, limit=limit)
 
@@ -183,12 +187,19 @@ class Transaction:
         self._statements.rollback()
 
     def __enter__(self) -> Transaction:
+        """Raises InterfaceError inside its own block: the inner end would commit it all."""
         self._require_open()
+        if self._is_in_with_block:
+            raise InterfaceError(
+                "this transaction is already in a with block", hint="nest with tx.transaction(): a savepoint"
+            )
+        self._is_in_with_block = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_in_with_block = False
         if not self.is_open:
             return
         if kind is None:

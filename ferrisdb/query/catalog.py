@@ -151,6 +151,7 @@ def create_table(  # noqa: PLR0917
     columns: Sequence[Column],
     primary_key: Sequence[int],
     indexes: Sequence[Index] = (),
+    primary_key_name: str = "",
 ) -> Table:
     """Define a table, with indexes of ids from 1, and give it an id that no table ever had.
 
@@ -165,7 +166,9 @@ def create_table(  # noqa: PLR0917
             _refuse_duplicate(wanted)
     _begin_change(tx)
     _claim(tx, names)
-    table = Table(_next_table_id(tx), name, tuple(columns), tuple(primary_key), tuple(indexes))
+    table = Table(
+        _next_table_id(tx), name, tuple(columns), tuple(primary_key), tuple(indexes), primary_key_name
+    )
     _write(tx, table)
     return table
 
@@ -260,12 +263,12 @@ def _table_to(table: Table) -> list[Any]:
         [index.id, index.name, list(index.columns), index.is_unique, index.is_constraint]
         for index in table.indexes
     ]
-    return [table.id, table.name, columns, list(table.primary_key), indexes]
+    return [table.id, table.name, columns, list(table.primary_key), indexes, table.primary_key_name]
 
 
 def _table_from(key: bytes, content: Any) -> Table:
     try:
-        table_id, name, columns, primary_key, indexes = content
+        table_id, name, columns, primary_key, indexes, primary_key_name = content
         return Table(
             table_id,
             name,
@@ -275,6 +278,7 @@ def _table_from(key: bytes, content: Any) -> Table:
                 Index(index_id, index_name, tuple(positions), is_unique, is_constraint)
                 for index_id, index_name, positions, is_unique, is_constraint in indexes
             ),
+            primary_key_name,
         )
     except (TypeError, ValueError) as error:
         _damaged(key, error)

@@ -33,13 +33,17 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """`primary_key` are positions in `columns`; empty means rows are keyed by a hidden row id."""
+    """`primary_key` are positions in `columns`; empty means rows are keyed by a hidden row id.
+
+    `primary_key_name` is the name of that constraint: it has no index that could carry it.
+    """
 
     id: int
     name: str
     columns: tuple[Column, ...]
     primary_key: tuple[int, ...]
     indexes: tuple[Index, ...] = ()
+    primary_key_name: str = ""
 
     def column_position(self, name: str) -> int | None:
         for position, column in enumerate(self.columns):

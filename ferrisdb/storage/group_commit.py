@@ -88,6 +88,10 @@ class _Request:
         self.is_done = False
         self.parking: threading.Lock | None = None
 
+    @property
+    def is_settled(self) -> bool:
+        return self.action is not None or self.timestamp > 0 or self.error is not None
+
 
 class GroupCommit:
     """The queue in front of the log."""
@@ -261,26 +265,27 @@ class GroupCommit:
             request.error.__cause__ = cause
 
     def _hand_over(self, leader: _Request) -> None:
-        """Wake those who were served, and the next leader."""
+        """Wake those who were served, and the next leader.
+
+        The lead goes last: until then an interrupted leader can do all of this again.
+        """
         with self._lock:
-            served, self._group = self._group, []
             if self._refusal is not None:
                 for request in self._queue:
                     request.error = self._refusal()
-                served += self._queue
+                    _wake(request)
                 self._queue.clear()
-            for request in served:
+            for request in self._group:
                 if request is not leader:
-                    _wake_served(request)
-            self._leader = self._queue[0] if self._queue else None
-            if self._leader is not None and self._leader.parking is not None:
-                self._leader.parking.release()
+                    _wake(request)
+            self._group = []
+            next_leader = self._queue[0] if self._queue else None
+            self._leader = next_leader
+            if next_leader is not None and next_leader.parking is not None:
+                next_leader.parking.release()
 
     def _leave(self, request: _Request, cause: BaseException) -> None:
-        """An exception ends the thread's part between two steps: nobody may wait for it.
-
-        Before its group is taken nothing is begun. After that nobody can say how far it is.
-        """
+        """An exception ends the thread's part between two steps: nobody may wait for it."""
         with self._lock:
             is_leader = self._leader is request
             is_queued = request in self._queue
@@ -288,8 +293,9 @@ class GroupCommit:
                 self._queue.remove(request)
         if not is_leader:
             return
-        if not is_queued:
-            self._fail(self._group, cause, certain=False)
+        unsettled = [each for each in self._group if not each.is_settled]
+        if unsettled:
+            self._fail(unsettled, cause, certain=False)
         self._hand_over(request)
 
 
@@ -308,7 +314,7 @@ def _park(parking: threading.Lock) -> BaseException | None:
             return interrupt
 
 
-def _wake_served(request: _Request) -> None:
+def _wake(request: _Request) -> None:
     if not request.is_done:
         request.is_done = True
         if request.parking is not None:

@@ -82,6 +82,8 @@ class LockTable:
         holder belongs to the calling thread. Nothing is held then that was not held before.
         """
         with self._mutex:
+            if self._is_closed:
+                raise errors.InterfaceError("the database is closed")
             if self._may_have(owner, key, mode):
                 self._grant(owner, key, mode)
                 return
@@ -102,22 +104,27 @@ class LockTable:
     def release_all(self, owner: LockOwner, commit_timestamp: int | None) -> None:
         """End of a transaction. `commit_timestamp` is None when it wrote nothing or rolled back."""
         with self._mutex:
+            # Every step may be done twice: an interrupted release is repeated.
+            if owner.waiting is not None:
+                self._dequeue(owner.waiting)
             for key in owner.exclusive_keys:
-                del self._exclusive[key]
+                if self._exclusive.get(key) is owner:
+                    del self._exclusive[key]
             for key in owner.shared_keys:
-                holders = self._shared[key]
-                holders.discard(owner)
-                if not holders:
-                    del self._shared[key]
+                holders = self._shared.get(key)
+                if holders is not None:
+                    holders.discard(owner)
+                    if not holders:
+                        del self._shared[key]
                 if commit_timestamp is not None:
                     self._share_traces[key] = commit_timestamp
             if self._queues:
                 for key in owner.exclusive_keys | owner.shared_keys:
                     self._wake(key)
-            if len(self._share_traces) > MAX_SHARE_TRACES:
-                self._merge_old_traces()
             owner.exclusive_keys = set()
             owner.shared_keys = set()
+            if len(self._share_traces) > MAX_SHARE_TRACES:
+                self._merge_old_traces()
 
     def share_trace(self, key: bytes) -> int:
         """The newest commit that relied on `key` under a share lock, or 0. May be too new, never too old."""
@@ -150,19 +157,18 @@ class LockTable:
         return sharers is None or mode is LockMode.SHARE
 
     def _grant(self, owner: LockOwner, key: bytes, mode: LockMode) -> None:
+        # The owner notes the key first: after an interrupt in between, its release finds it.
         if mode is LockMode.EXCLUSIVE:
             sharers = self._shared.get(key)
             if sharers is not None:
                 errors.invariant(sharers == {owner}, "an exclusive lock has no sharers beside it")
-            self._exclusive[key] = owner
             owner.exclusive_keys.add(key)
+            self._exclusive[key] = owner
         elif key not in owner.exclusive_keys:
-            self._shared.setdefault(key, set()).add(owner)
             owner.shared_keys.add(key)
+            self._shared.setdefault(key, set()).add(owner)
 
     def _enqueue(self, owner: LockOwner, key: bytes, mode: LockMode) -> _Waiter:
-        if self._is_closed:
-            raise errors.InterfaceError("the database is closed")
         waiter = _Waiter(owner, key, mode)
         queue = self._queues.setdefault(key, deque())
         # Who shares the key already and wants it whole goes first: behind the others it

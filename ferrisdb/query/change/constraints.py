@@ -39,10 +39,6 @@ Claim = tuple[KeyRule, Sequence[Value]]
 """A row's values, and the rule by which no other row may have the same key."""
 
 
-def primary_key_name(table_name: str) -> str:
-    return f"{table_name}_pkey"
-
-
 def not_null_positions(table: Table) -> tuple[int, ...]:
     return tuple(position for position, column in enumerate(table.columns) if column.is_not_null)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from ferrisdb.query.change.constraints import KeyRule, primary_key_name
+from ferrisdb.query.change.constraints import KeyRule
 from ferrisdb.query.encoding.key_codec import KeyCodec
 from ferrisdb.query.encoding.row_codec import RowCodec
 from ferrisdb.query.keyspace import index_prefix, row_prefix
@@ -59,7 +59,7 @@ class TableLayout:
         self.table = table
         self.prefix = row_prefix(table.id)
         self.row_codec = RowCodec(table.columns)
-        self.rule = KeyRule(primary_key_name(table.name), table.primary_key)
+        self.rule = KeyRule(table.primary_key_name, table.primary_key)
         self.indexes = tuple(IndexLayout(table, index) for index in table.indexes)
         self._key_columns = table.primary_key
         types = [table.columns[position].type for position in table.primary_key]

@@ -3,11 +3,14 @@
     VALUES, parameters        row templates           no planner where none is needed
     SELECT                    a plan, read to its end before the first row is written
           |
-        rows  ->  NOT NULL  ->  keys  ->  are they new?  ->  row and index entries
-                                          one get_many a batch
+        rows  ->  computed defaults  ->  NOT NULL  ->  keys  ->  are they new?  ->  written
+                  once a statement                               one get_many a batch
 
 Reading the whole source first keeps `INSERT INTO t SELECT ... FROM t` from meeting its own
 rows; they would have to be kept in memory anyway, as the transaction's writes.
+
+A default that is more than a literal is computed once for all rows of a statement: with no
+function that gives two answers in one statement, the rows can't tell.
 
 A batch is checked as a whole, so of two errors in one statement the one reported need not
 be the one of the earlier row.
@@ -25,12 +28,12 @@ from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.change.index_maintenance import TableLayout, table_layout
 from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.row_ids import encode_row_id
-from ferrisdb.query.change.row_template import Convert, RowTemplate, assignment_cast, convert_at
+from ferrisdb.query.change.row_template import Convert, RowTemplate, as_literal, assignment_cast, convert_at
 from ferrisdb.query.change.syntax import default_expression, indented
 from ferrisdb.query.change.targets import find_columns, find_table
-from ferrisdb.query.parameters import Parameters
+from ferrisdb.query.parameters import NO_PARAMETERS, Parameters
 from ferrisdb.query.plan import PlannedQuery, plan_query
-from ferrisdb.query.schema import Table
+from ferrisdb.query.schema import Column, Table
 from ferrisdb.query.types import UNKNOWN, SqlType, Value
 
 INSERT_BATCH_ROWS = 1000
@@ -46,11 +49,13 @@ class PreparedInsert:
         layout: TableLayout,
         templates: Sequence[RowTemplate],
         query: QuerySource | None,
+        computed: ComputedDefaults | None,
     ) -> None:
         self.layout = layout
         self.table_name = layout.table.name
         self._templates = templates
         self._query = query
+        self._computed = computed
         self._not_null = not_null_positions(layout.table)
 
     def row_maker(self) -> Callable[[Sequence[Value]], list[Value]] | None:
@@ -66,13 +71,15 @@ class PreparedInsert:
         return len(rows)
 
     def rows(self, execution: Execution) -> list[list[Value]]:
-        """The rows to insert, over all columns of the table."""
+        """The rows to insert, over all columns of the table, computed defaults not yet among them."""
         if self._query is not None:
             return self._query.rows(execution)
         return [template.values(execution) for template in self._templates]
 
     def write(self, execution: Execution, rows: Sequence[list[Value]]) -> None:
-        """Check and write rows that `rows` made."""
+        """Complete, check and write rows that `rows` or a `row_maker` made."""
+        if self._computed is not None and rows:
+            self._computed.put_into(rows, execution)
         table, not_null = self.layout.table, self._not_null
         for position in not_null:
             for row in rows:
@@ -105,6 +112,22 @@ class PreparedInsert:
         changes.write(transaction)
 
 
+class ComputedDefaults:
+    """The defaults that a statement leaves to the table and that are more than a literal."""
+
+    def __init__(self, template: RowTemplate, positions: Sequence[int]) -> None:
+        self._template = template
+        self._positions = positions
+
+    def put_into(self, rows: Sequence[list[Value]], execution: Execution) -> None:
+        """Compute them once and put them into all of `rows`."""
+        values = self._template.values(execution)
+        for position in self._positions:
+            value = values[position]
+            for row in rows:
+                row[position] = value
+
+
 class QuerySource:
     """The SELECT of an INSERT, with what its columns become."""
 
@@ -112,20 +135,20 @@ class QuerySource:
         self,
         plan: PlannedQuery,
         targets: Sequence[tuple[int, Convert | None]],
-        defaults: RowTemplate,
+        literals: RowTemplate,
         position: int,
     ) -> None:
-        """`targets` are column positions in the table; `defaults` makes the columns not among them."""
+        """`targets` are column positions in the table; `literals` makes the columns not among them."""
         self.plan = plan
         self._targets = targets
-        self._defaults = defaults
+        self._literals = literals
         self._position = position
 
     def rows(self, execution: Execution) -> list[list[Value]]:
         rows: list[list[Value]] = []
         for batch in self.plan.run(execution.transaction, execution.parameters, execution.now):
             for given in batch:
-                row = self._defaults.values(execution)
+                row = self._literals.values(execution)
                 for (target, convert), value in zip(self._targets, given, strict=True):
                     if value is not None and convert is not None:
                         value = convert_at(convert, value, self._position)
@@ -140,65 +163,63 @@ def prepare_insert(statement: ast.Insert, catalog: CatalogView, parameters: Para
     layout = table_layout(table)
     targets = find_columns(table, statement.columns) or list(range(len(table.columns)))
     source = statement.source
-    if source is None:
-        return PreparedInsert(layout, [_template(table, [], statement, catalog, parameters)], None)
     if isinstance(source, ast.Query):
-        query = _query_source(table, targets, statement, source, catalog=catalog, parameters=parameters)
-        return PreparedInsert(layout, [], query)
-    templates = []
-    for row in source.rows:
-        if len(row) != len(source.rows[0]):
+        plan = plan_query(source, catalog, parameters)
+        _check_count(statement, targets, [source.position] * len(plan.columns))
+        targets = targets[: len(plan.columns)]
+        literals, computed = _defaults(table, targets, statement.table.position, catalog)
+        template = RowTemplate(table.columns, literals, catalog, parameters)
+        casts = _query_casts(table, targets, source, plan, parameters)
+        return PreparedInsert(layout, [], QuerySource(plan, casts, template, source.position), computed)
+    rows = source.rows if source is not None else ((),)
+    for row in rows:
+        if len(row) != len(rows[0]):
             raise SqlSyntaxError("VALUES lists must all be the same length", position=row[0].position)
-        _check_count(statement, targets, [value.position for value in row])
-        given = list(zip(targets, row, strict=False))
-        templates.append(_template(table, given, statement, catalog, parameters))
-    return PreparedInsert(layout, templates, None)
+        if source is not None:
+            _check_count(statement, targets, [value.position for value in row])
+    targets = targets[: len(rows[0])]
+    literals, computed = _defaults(table, targets, statement.table.position, catalog)
+    templates = []
+    for row in rows:
+        given = [
+            (target, _or_default(value, table.columns[target]))
+            for target, value in zip(targets, row, strict=True)
+        ]
+        templates.append(RowTemplate(table.columns, [*given, *literals], catalog, parameters))
+    return PreparedInsert(layout, templates, None, computed)
 
 
-def _template(
-    table: Table,
-    given: Sequence[tuple[int, ast.Expression | ast.Default]],
-    statement: ast.Insert,
-    catalog: CatalogView,
-    parameters: Parameters,
-) -> RowTemplate:
-    expressions: list[tuple[int, ast.Expression]] = []
-    for target, expression in given:
-        if isinstance(expression, ast.Default):
-            expression = default_expression(table.columns[target].default_sql, expression.position)
-        expressions.append((target, expression))
-    named = {target for target, _ in given}
-    expressions += _defaults(table, named, statement.table.position)
-    return RowTemplate(table.columns, expressions, catalog, parameters)
+def _or_default(value: ast.Expression | ast.Default, column: Column) -> ast.Expression:
+    return default_expression(column.default_sql, value.position) if isinstance(value, ast.Default) else value
 
 
-def _defaults(table: Table, named: set[int], position: int) -> list[tuple[int, ast.Expression]]:
+Given = list[tuple[int, ast.Expression]]
+"""Positions in the table's columns, each with the expression for it."""
+
+
+def _defaults(
+    table: Table, named: Sequence[int], position: int, catalog: CatalogView
+) -> tuple[Given, ComputedDefaults | None]:
+    """What the columns that are not named become: by literals, and by what must be computed."""
+    literals: Given = []
+    computed: Given = []
+    for target, column in enumerate(table.columns):
+        if target not in named and column.default_sql is not None:
+            default = default_expression(column.default_sql, position)
+            (computed if as_literal(default) is None else literals).append((target, default))
+    if not computed:
+        return literals, None
+    template = RowTemplate(table.columns, computed, catalog, NO_PARAMETERS)
+    return literals, ComputedDefaults(template, [target for target, _ in computed])
+
+
+def _query_casts(
+    table: Table, targets: Sequence[int], query: ast.Query, plan: PlannedQuery, parameters: Parameters
+) -> list[tuple[int, Convert | None]]:
     return [
-        (target, default_expression(column.default_sql, position))
-        for target, column in enumerate(table.columns)
-        if target not in named and column.default_sql is not None
-    ]
-
-
-def _query_source(
-    table: Table,
-    targets: list[int],
-    statement: ast.Insert,
-    query: ast.Query,
-    *,
-    catalog: CatalogView,
-    parameters: Parameters,
-) -> QuerySource:
-    plan = plan_query(query, catalog, parameters)
-    _check_count(statement, targets, [query.position] * len(plan.columns))
-    types = _source_types(query, plan, parameters)
-    casts = [
         (target, assignment_cast(source, table.columns[target], query.position))
-        for target, source in zip(targets, types, strict=False)
+        for target, source in zip(targets, _source_types(query, plan, parameters), strict=True)
     ]
-    defaults = _defaults(table, {target for target, _ in casts}, statement.table.position)
-    template = RowTemplate(table.columns, defaults, catalog, parameters)
-    return QuerySource(plan, casts, template, query.position)
 
 
 def _source_types(query: ast.Query, plan: PlannedQuery, parameters: Parameters) -> list[SqlType]:

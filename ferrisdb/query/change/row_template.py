@@ -60,7 +60,7 @@ class RowTemplate:
             if isinstance(expression, ast.Parameter):
                 convert = assignment_cast(parameters.type_of(expression.key), column, expression.position)
                 self._parameters.append(ParameterValue(target, expression.key, convert, expression.position))
-            elif (literal := _as_literal(expression)) is not None:
+            elif (literal := as_literal(expression)) is not None:
                 self._constants[target] = _constant(literal, column)
             else:
                 self._planned.append(target)
@@ -147,7 +147,7 @@ def convert_at(convert: Convert, value: Value, position: int) -> Value:
         raise
 
 
-def _as_literal(expression: ast.Expression) -> ast.Literal | None:
+def as_literal(expression: ast.Expression) -> ast.Literal | None:
     """A literal, with its sign."""
     if isinstance(expression, ast.Literal):
         return expression

@@ -6,8 +6,7 @@
     DEFAULT expression         kept as text; computed once now, so that a wrong one is
                                refused here and not at some later INSERT
 
-Names of constraints are made as PostgreSQL makes them. The primary key is always called
-t_pkey: it has no index that could carry another name.
+Constraints without a name get the one that PostgreSQL would make: t_pkey, t_a_key.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from ferrisdb.errors import (
     UndefinedParameter,
 )
 from ferrisdb.query import ast, catalog
-from ferrisdb.query.change.constraints import primary_key_name
 from ferrisdb.query.change.row_template import RowTemplate
 from ferrisdb.query.change.syntax import nodes
 from ferrisdb.query.define.definition import MAX_COLUMNS, Definition, key_columns
@@ -36,18 +34,27 @@ def create_table(statement: ast.CreateTable, definition: Definition) -> None:
     if definition.is_taken(name):
         if statement.if_not_exists:
             return
-        raise DuplicateTable(f'relation "{name}" already exists', position=statement.table.position)
+        raise _taken(name, statement.table.position)
     columns = _columns(statement)
     primary_key = _primary_key(statement, columns)
     columns = [
         Column(column.name, column.type, column.is_not_null or position in primary_key, column.default_sql)
         for position, column in enumerate(columns)
     ]
-    indexes = _unique_indexes(statement, columns, primary_key, definition)
+    primary_key_name = _primary_key_name(statement, definition) if primary_key else ""
+    indexes = _unique_indexes(statement, columns, primary_key, primary_key_name, definition)
     for written, column in zip(statement.columns, columns, strict=True):
         if written.default is not None:
             _check_default(written.default, column, definition)
-    catalog.create_table(definition.transaction, definition.catalog, name, columns, primary_key, indexes)
+    catalog.create_table(
+        definition.transaction,
+        definition.catalog,
+        name,
+        columns,
+        primary_key,
+        indexes,
+        primary_key_name=primary_key_name,
+    )
 
 
 def _columns(statement: ast.CreateTable) -> list[Column]:
@@ -91,8 +98,28 @@ def _primary_key(statement: ast.CreateTable, columns: list[Column]) -> tuple[int
     return key_columns(keys[0][0], columns, "the primary key") if keys else ()
 
 
+def _primary_key_name(statement: ast.CreateTable, definition: Definition) -> str:
+    """The name that was given, or one that no constraint of the statement was given either."""
+    table_name = statement.table.text
+    for rule in statement.constraints:
+        if rule.is_primary and rule.name is not None:
+            if rule.name == table_name or definition.is_taken(rule.name):
+                raise _taken(rule.name, rule.position)
+            return rule.name
+    reserved = {table_name, *(rule.name for rule in statement.constraints if rule.name is not None)}
+    return definition.free_name(f"{table_name}_pkey", reserved)
+
+
+def _taken(name: str, position: int) -> DuplicateTable:
+    return DuplicateTable(f'relation "{name}" already exists', position=position)
+
+
 def _unique_indexes(
-    statement: ast.CreateTable, columns: list[Column], primary_key: tuple[int, ...], definition: Definition
+    statement: ast.CreateTable,
+    columns: list[Column],
+    primary_key: tuple[int, ...],
+    primary_key_name: str,
+    definition: Definition,
 ) -> list[Index]:
     rules = [
         ast.KeyConstraint(None, (column.name,), False, column.name.position)
@@ -101,9 +128,7 @@ def _unique_indexes(
     ]
     rules += [rule for rule in statement.constraints if not rule.is_primary]
     table_name = statement.table.text
-    names = {table_name}
-    if primary_key:
-        names.add(primary_key_name(table_name))
+    names = {table_name, primary_key_name}
     covered = {primary_key}
     indexes: list[Index] = []
     # Names that the user chose come first, so that no made name can take one of them.
@@ -116,7 +141,7 @@ def _unique_indexes(
             made = "_".join([table_name, *(columns[position].name for position in positions), "key"])
             name = definition.free_name(made, names)
         elif rule.name in names or definition.is_taken(rule.name):
-            raise DuplicateTable(f'relation "{rule.name}" already exists', position=rule.position)
+            raise _taken(rule.name, rule.position)
         else:
             name = rule.name
         names.add(name)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ferrisdb.errors import DuplicateColumn, StatementTooLarge, UndefinedColumn
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
-from ferrisdb.query.change.constraints import primary_key_name
 from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.schema import Column
 from ferrisdb.query.values.suggest import did_you_mean
@@ -41,7 +40,7 @@ class Definition:
     def primary_key_owner(self, name: str) -> str | None:
         """The table whose primary key has the name."""
         for table in self.catalog.tables():
-            if table.primary_key and primary_key_name(table.name) == name:
+            if table.primary_key and table.primary_key_name == name:
                 return table.name
         return None
 
