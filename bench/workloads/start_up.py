@@ -46,7 +46,7 @@ CONTESTS = (
         what='ferrisdb -c "SELECT 1", the whole process',
         unit="processes",
         target=0.2,
-        work=Work(count=8),
+        work=Work(count=3),
         peer_name="python -c pass",
         ours=_ferris,
         peer=_bare_python,

@@ -77,10 +77,9 @@ class Cursor:
         return self
 
     def fetchone(self) -> Row | None:
-        result = self._rows()
-        for row in self._batch:
+        for row in self._batch:  # a closed cursor has none
             return row
-        self._batch = iter(result.fetch_batch())
+        self._batch = iter(self._rows().fetch_batch())
         return next(self._batch, None)
 
     def fetchmany(self, size: int | None = None) -> list[Row]:

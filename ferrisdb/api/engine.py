@@ -11,9 +11,12 @@ the engine of each real path with the number of leases on it; the last lease tha
 closes the files. Opening and closing hold a lock of that path only, because recovery can
 take long and must not stop who opens another folder.
 
-A lease is what a `Database` or a `Connection` holds. It refuses to work after `os.fork`: the
-child has a copy of the memtable and the same open log, and if it wrote, two processes would
-append to one file.
+A lease is what a `Database` or a `Connection` holds. One that is dropped without `release` is
+let go at the next open or release of any, and not where it is dropped: the collector may run
+in the middle of the store, under a lock that closing would wait for.
+
+A lease refuses to work after `os.fork`: the child has a copy of the memtable and the same
+open log, and if it wrote, two processes would append to one file.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +57,10 @@ class Lease:
         self._is_released = False
         self._lock = threading.Lock()
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+    def __del__(self) -> None:
+        if not self._is_released and self._generation == _fork_generation:
+            _dropped.append(self._slot)
 
     @property
     def is_released(self) -> bool:
@@ -98,12 +107,12 @@ class Lease:
             sessions = list(self._sessions)
         if self._generation != _fork_generation:
             return  # the files are the parent's
-        try:
-            # Others may keep the engine open: what this lease began would hold its locks on.
+        # Others may keep the engine open: what this lease began would hold its locks on.
+        with ExitStack() as stack:
+            stack.callback(_leave_dropped)
+            stack.callback(_leave, self._slot)
             for session in sessions:
-                session.close()
-        finally:
-            _leave(self._slot)
+                stack.callback(session.close)
 
 
 @dataclass(eq=False)
@@ -117,15 +126,16 @@ class _Slot:
 
 
 _slots: dict[str, _Slot] = {}
+_dropped: deque[_Slot] = deque()
 _slots_lock = threading.Lock()
 _fork_generation = 0
 
 
 def _forget_everything_after_fork() -> None:
-    global _slots, _slots_lock, _fork_generation  # noqa: PLW0603
+    global _slots, _slots_lock, _dropped, _fork_generation  # noqa: PLW0603
     # Another thread of the parent may have held the lock at the moment of the fork. It does
     # not exist here, and would never release it.
-    _slots, _slots_lock = {}, threading.Lock()
+    _slots, _slots_lock, _dropped = {}, threading.Lock(), deque()
     _fork_generation += 1
 
 
@@ -139,6 +149,7 @@ def lease(path: str, options: dict[str, Any]) -> Lease:
     Raises what `LocalStore.open` raises; ProgrammingError when the engine is open with
     other values of the given options.
     """
+    _leave_dropped()
     if path == MEMORY:
         in_memory = StorageOptions(**{"durability": Durability.OFF, **options})
         engine = Engine(LocalStore.in_memory(in_memory), in_memory)
@@ -177,6 +188,15 @@ def _enter(path: str) -> _Slot:
         slot = _slots.setdefault(path, _Slot(path))
         slot.leases += 1
     return slot
+
+
+def _leave_dropped() -> None:
+    while _dropped:
+        try:
+            slot = _dropped.popleft()
+        except IndexError:  # another thread took the last one
+            return
+        _leave(slot)
 
 
 def _leave(slot: _Slot) -> None:

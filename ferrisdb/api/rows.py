@@ -78,7 +78,8 @@ class Rows(Generic[T]):
     def close(self) -> None:
         """Give up the rows that are left. Fine when already closed."""
         self._result.close()
-        self._items = self._rows = iter(())
+        self._rows = iter(())
+        self._items = iter(())
 
     def __enter__(self) -> Rows[T]:
         return self

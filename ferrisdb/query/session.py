@@ -194,13 +194,12 @@ class Session:
         state = self._state
         if state is None:
             return self._query_alone(parsed, given)
-        runner = StatementRunner(self._shared, state.transaction, state.now)
 
         def end(error: BaseException | None) -> None:
             if error is not None:
                 state.fail()
 
-        result = _result(runner, parsed, given, guard=self._guard, end=end, abandon=_nothing)
+        result = _result(state.runner, parsed, given, guard=self._guard, end=end, abandon=_nothing)
         if not result.is_complete:
             state.watch(result)
         return result
@@ -243,7 +242,7 @@ class Session:
         if state is not None:
             _check_writable(state.transaction, word)
             state.settle_results()
-            return work(StatementRunner(self._shared, state.transaction, state.now))
+            return work(state.runner)
         transaction = self._begin_alone(read_only=False)
         try:
             done = work(StatementRunner(self._shared, transaction, self._shared.clock()))
@@ -282,7 +281,8 @@ class Session:
             )
         self._shared.end_abandoned()
         transaction = self._store.begin(isolation or self._default_isolation, read_only=read_only)
-        self._state = TransactionState(transaction, self._shared.clock())
+        runner = StatementRunner(self._shared, transaction, self._shared.clock())
+        self._state = TransactionState(transaction, runner)
 
     def _begin_alone(self, *, read_only: bool) -> Transaction:
         self._shared.end_abandoned()

@@ -18,7 +18,7 @@ from datetime import datetime
 
 from ferrisdb.errors import UndefinedParameter, broken
 from ferrisdb.query import ast
-from ferrisdb.query.catalog import table_key
+from ferrisdb.query.catalog import CatalogView, table_key
 from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.define.definition import Definition
 from ferrisdb.query.define.statements import SchemaStatement, run_schema_statement
@@ -37,22 +37,27 @@ from ferrisdb.query.prepared import (
 )
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
 from ferrisdb.query.statement_cache import MAX_CACHED_CHARACTERS
-from ferrisdb.txn.api import LockMode, Transaction
+from ferrisdb.txn.api import IsolationLevel, LockMode, Transaction
 
 ParameterRow = Sequence[object] | Mapping[str, object]
 
 
 class StatementRunner:
-    """Runs statements of one transaction at one moment. `now` is what CURRENT_TIMESTAMP gives."""
+    """Runs the statements of one transaction. `now` is what CURRENT_TIMESTAMP gives."""
 
     def __init__(self, shared: SharedState, transaction: Transaction, now: datetime) -> None:
         self._shared = shared
         self._transaction = transaction
         self._now = now
+        self._catalog: CatalogView | None = None
+
+    def forget_catalog(self) -> None:
+        """After the transaction's own DDL, and after a part of it was undone."""
+        self._catalog = None
 
     def prepare(self, parsed: ParsedStatement, given: Parameters) -> Prepared:
         """From the cache, or anew. Raises what binding and planning raise."""
-        catalog = self._shared.catalog.view(self._transaction)
+        catalog = self._catalog or self._see_catalog()
         key = (parsed.sql, catalog.version, given.signature)
         prepared = self._shared.plans.get(key)
         if prepared is not None:
@@ -77,8 +82,9 @@ class StatementRunner:
 
     def define(self, syntax: SchemaStatement) -> None:
         """Run a CREATE or DROP."""
-        catalog = self._shared.catalog.view(self._transaction)
-        run_schema_statement(syntax, Definition(self.execution(NO_PARAMETERS), catalog))
+        definition = Definition(self.execution(NO_PARAMETERS), self._see_catalog())
+        self.forget_catalog()
+        run_schema_statement(syntax, definition)
 
     def change(self, parsed: ParsedStatement, given: Parameters) -> int:
         """Run an INSERT, UPDATE or DELETE: the number of rows."""
@@ -96,6 +102,13 @@ class StatementRunner:
             broken("a change is prepared as one")
         self._transaction.lock([table_key(prepared.table_name)], LockMode.SHARE)
         return prepared
+
+    def _see_catalog(self) -> CatalogView:
+        catalog = self._shared.catalog.view(self._transaction)
+        # One snapshot shows one catalog. At read committed the next statement may see another.
+        if self._transaction.isolation is not IsolationLevel.READ_COMMITTED:
+            self._catalog = catalog
+        return catalog
 
     def execution(self, given: Parameters) -> Execution:
         return Execution(self._transaction, given, self._now, self._shared.row_ids)

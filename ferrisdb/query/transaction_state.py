@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import enum
 import weakref
-from datetime import datetime
 
 from ferrisdb.errors import Error, InFailedTransaction, InvalidSavepoint
 from ferrisdb.query.result import Result
+from ferrisdb.query.statement_runner import StatementRunner
 from ferrisdb.txn.api import Savepoint, Transaction
 
 
@@ -37,25 +37,24 @@ class SessionStatus(enum.Enum):
 
 
 class TransactionState:
-    """Used by one thread at a time, within the session's guard. `now` is CURRENT_TIMESTAMP."""
+    """Used by one thread at a time, within the session's guard. `runner` runs its statements."""
 
-    def __init__(self, transaction: Transaction, now: datetime) -> None:
+    def __init__(self, transaction: Transaction, runner: StatementRunner) -> None:
         self.transaction = transaction
-        self.now = now
+        self.runner = runner
         self._has_failed = False
         self._savepoints: list[tuple[str, Savepoint]] = []
         self._results: weakref.WeakSet[Result] = weakref.WeakSet()
 
     @property
     def status(self) -> SessionStatus:
-        # The store ends a transaction by itself when it is a deadlock's victim or when the
-        # store is closed; whoever asked for that may have been using it without SQL.
-        is_over = self._has_failed or not self.transaction.is_open
-        return SessionStatus.FAILED if is_over else SessionStatus.OPEN
+        return SessionStatus.FAILED if self.is_failed else SessionStatus.OPEN
 
     @property
     def is_failed(self) -> bool:
-        return self.status is SessionStatus.FAILED
+        # The store ends a transaction by itself when it is a deadlock's victim or when the
+        # store is closed; whoever asked for that may have been using it without SQL.
+        return self._has_failed or not self.transaction.is_open
 
     def fail(self) -> None:
         """After any error of a statement."""
@@ -77,6 +76,7 @@ class TransactionState:
             )
         self.settle_results()
         self.transaction.rollback_to(self._savepoints[place][1])
+        self.runner.forget_catalog()
         del self._savepoints[place + 1 :]
         self._has_failed = False
 

@@ -32,6 +32,10 @@ class Kind(enum.Enum):
     TIMESTAMP = "TIMESTAMP"
     UNKNOWN = "UNKNOWN"
 
+    # A member is the only one of its name, so its identity will do. Enum's own hash is a Python
+    # function, and every look-up of a prepared statement hashes the kinds of its parameters.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True)
 class SqlType:

@@ -262,6 +262,8 @@ class Engine:
         What is open in other threads fails with InterfaceError. An error of the last sync is
         raised when all else is released.
         """
+        if self._unusable is not None:  # Asked before the lock, which may be taken in a forked child.
+            return
         with self._close_lock:
             if self._unusable is not None:
                 return

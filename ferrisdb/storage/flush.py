@@ -67,11 +67,22 @@ class Flusher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the flush in progress finish; leave the others to the next open."""
-        with self._sources.changed:
-            self._is_stopping = True
-            self._sources.changed.notify_all()
-        self._thread.join()
+        """Let the flush in progress finish; leave the others to the next open.
+
+        An interrupt meanwhile is raised at the end. The caller lets go of the folder next,
+        and were the thread still at work then, it would write into somebody else's database.
+        """
+        interrupt: BaseException | None = None
+        while self._thread.is_alive():
+            try:
+                with self._sources.changed:
+                    self._is_stopping = True
+                    self._sources.changed.notify_all()
+                self._thread.join()
+            except BaseException as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def wait_for_room(self) -> None:
         """Return when one more memtable may be sealed. Raises StorageError when none ever will."""

@@ -167,7 +167,21 @@ class GroupCommit:
                 request.parking = threading.Lock()
                 request.parking.acquire()
             self._queue.append(request)
-        return None if request.parking is None else _park(request.parking)
+        return None if request.parking is None else self._park(request, request.parking)
+
+    def _park(self, request: _Request, parking: threading.Lock) -> BaseException | None:
+        """Wait to be woken. An interrupt meanwhile is kept for later and returned.
+
+        A waiter may not just leave: whether its commit is written is being settled. And not
+        the lock says whether it was woken: an interrupt may come when it is just acquired.
+        """
+        interrupt: BaseException | None = None
+        while not (request.is_done or self._leader is request):
+            try:
+                parking.acquire()
+            except BaseException as error:
+                interrupt = error
+        return interrupt
 
     def _lead(self, leader: _Request) -> None:
         if leader.action is None:
@@ -297,21 +311,6 @@ class GroupCommit:
         if unsettled:
             self._fail(unsettled, cause, certain=False)
         self._hand_over(request)
-
-
-def _park(parking: threading.Lock) -> BaseException | None:
-    """Wait to be woken. An interrupt meanwhile is kept for later and returned.
-
-    A waiter may not just leave: the lead may be handed to it, and then all would wait for ever.
-    """
-    interrupt: BaseException | None = None
-    while True:
-        try:
-            parking.acquire()
-        except BaseException as error:
-            interrupt = error
-        else:
-            return interrupt
 
 
 def _wake(request: _Request) -> None:

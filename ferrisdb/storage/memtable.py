@@ -2,20 +2,21 @@
 
     newest version of each key (dict)                keys in order
     b"a" --> (9, b"x", *)                            SortedList  [b"a", b"m", b"z"]
-                       +-> (5, None, *)                    ^ merged at the next ordered read
-                                     +-> (2, b"y", None)   |
-    b"m" --> (7, b"v", None)                         pending     [b"q", b"c"]
+                       +-> (5, None, *)                    ^ the rest is merged at the
+                                     +-> (2, b"y", None)   | next ordered read
+    b"m" --> (7, b"v", None)                         arrivals    [b"m", b"a", b"z", b"q", b"c"]
 
 A version is an immutable tuple (timestamp, value, older). A write puts a new tuple in front
 of the chain by one dict store, so a reader that takes the chain by one dict get holds
 something that nobody will change: point reads take no lock and never wait.
 
 Order costs more than that, and most writes are never scanned while they are here. So a new
-key is only noted in a list, and the next ordered read merges the list into the sorted keys.
+key is only noted at the end of a list, and the next ordered read merges those that came
+since the last one into the sorted keys.
 
 Two locks, always taken in this order: `_order_lock` for the sorted keys, and inside it
-`_pending_lock` for the list of new keys. A writer takes only the second, and that is held
-for a list `extend` or a swap, so a long merge by a reader never makes a writer wait.
+`_arrivals_lock` for the list of new keys. A writer takes only the second, and that is held
+for a list `extend` or a slice, so a long merge by a reader never makes a writer wait.
 
 The structure that LevelDB uses here, a skip list, costs ten times as much in Python.
 
@@ -39,7 +40,7 @@ _Version: TypeAlias = "tuple[int, bytes | None, _Version | None]"
 
 KEY_OVERHEAD_BYTES: Final = 120
 """What a new key costs beside its bytes: the object's header (33), its slot in the dict (about
-50 with the free slots), its place in the key list (8 to 16), rounding by the allocator."""
+50 with the free slots), its places in two key lists (16 to 24), rounding by the allocator."""
 
 VERSION_OVERHEAD_BYTES: Final = 120
 """What a version costs beside its value: the tuple (64 and 16 for the collector), the value
@@ -58,9 +59,10 @@ class Memtable:
 
     def __init__(self) -> None:
         self._newest: dict[bytes, _Version] = {}
-        self._pending: list[bytes] = []
-        self._pending_lock = threading.Lock()
-        self._keys: SortedList = SortedList()
+        self._arrivals: list[bytes] = []
+        self._arrivals_lock = threading.Lock()
+        self._sorted: tuple[SortedList, int] = (SortedList(), 0)
+        """The first so many arrivals, in order."""
         self._order_lock = threading.Lock()
         self._bytes = 0
         self._version_count = 0
@@ -95,8 +97,8 @@ class Memtable:
             if value is not None:
                 added_bytes += len(value)
         if new_keys:
-            with self._pending_lock:
-                self._pending.extend(new_keys)
+            with self._arrivals_lock:
+                self._arrivals.extend(new_keys)
         self._version_count += len(writes)
         self._bytes += added_bytes + len(new_keys) * KEY_OVERHEAD_BYTES + len(writes) * VERSION_OVERHEAD_BYTES
 
@@ -124,8 +126,8 @@ class Memtable:
         """
         # The lock is free between two slices, and writers go on meanwhile. Still nothing is
         # missed and nothing comes twice. Missed: every version at or below `timestamp` had
-        # been added before this reader was told of `timestamp`, so its key stands in `_keys`
-        # or `_pending` from the first slice on; keys are never removed; and a slice takes
+        # been added before this reader was told of `timestamp`, so its key stands in
+        # `_arrivals` from the first slice on; keys are never removed; and a slice takes
         # every key beyond the last one. A key that arrives meanwhile has only versions above
         # `timestamp`, so it makes no difference on which side of the cursor it falls. Twice:
         # the cursor is a key, not a position, and each slice starts strictly beyond it.
@@ -152,8 +154,7 @@ class Memtable:
         Only for a memtable that is sealed: that no `add` will come to.
         """
         with self._order_lock:
-            self._merge_pending()
-            keys = list(self._keys)
+            keys = list(self._merge_arrivals())
         for key in keys:
             version: _Version | None = self._newest[key]
             while version is not None:
@@ -162,20 +163,23 @@ class Memtable:
 
     def _slice(self, lo: bytes, hi: bytes | None, lo_is_open: bool, limit: int, reverse: bool) -> list[bytes]:
         with self._order_lock:
-            self._merge_pending()
-            found = self._keys.irange(lo, hi, inclusive=(not lo_is_open, False), reverse=reverse)
+            found = self._merge_arrivals().irange(lo, hi, inclusive=(not lo_is_open, False), reverse=reverse)
             return list(islice(found, limit))
 
-    def _merge_pending(self) -> None:
-        """Called under `_order_lock`."""
-        with self._pending_lock:
-            pending = self._pending
-            if not pending:
-                return
-            # A writer extends the list that it finds under the lock, so once this one is
-            # swapped out nobody adds to it.
-            self._pending = []
-        self._keys.update(pending)
+    def _merge_arrivals(self) -> SortedList:
+        """All keys in order. Called under `_order_lock`."""
+        keys, count = self._sorted
+        with self._arrivals_lock:
+            fresh = self._arrivals[count:]
+        if not fresh:
+            return keys
+        # An interrupt in the middle of `update` (Ctrl-C) leaves a list that lacks keys, and a
+        # flush would lose them for ever. So it does not count while it is being changed: after
+        # an interrupt the next read sorts all arrivals anew.
+        self._sorted = (SortedList(), 0)
+        keys.update(fresh)
+        self._sorted = (keys, count + len(fresh))
+        return keys
 
     def _visible(self, keys: list[bytes], timestamp: int) -> Chunk:
         versions = list(map(self._newest.__getitem__, keys))

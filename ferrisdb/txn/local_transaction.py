@@ -65,6 +65,8 @@ class LocalTransaction:
         self._writes = WriteSet(max_bytes)
         self._take_snapshot = take_snapshot
         self._on_end = on_end
+        self._commit_timestamp: int | None = None
+        self._is_ended = False
 
     def get(self, key: bytes) -> bytes | None:
         snapshot = self._reads_at()
@@ -107,7 +109,7 @@ class LocalTransaction:
         self._write(key, None)
 
     def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
-        self._check_open()
+        self._check_writable()
         for key in keys:
             self._take(key, mode)
 
@@ -133,6 +135,12 @@ class LocalTransaction:
                 transaction_id=self.id,
                 hint="open the database again: recovery decides, and then reading tells",
             ) from failure
+        except errors.Error:
+            raise
+        except BaseException:
+            # Interrupted (Ctrl-C): it may be committed, and then not above this.
+            timestamp = self._engine.visible_timestamp
+            raise
         finally:
             # The locks go only now, with the commit visible: whoever gets one next must
             # find this version when it looks for commits newer than its snapshot.
@@ -140,13 +148,11 @@ class LocalTransaction:
         return CommitToken(timestamp)
 
     def rollback(self) -> None:
-        if self.is_open:
-            self._end(None)
+        if not self._is_ended:  # Or an interrupt came while it ended, and its locks are still held.
+            self._end(self._commit_timestamp)
 
     def _write(self, key: bytes, value: bytes | None) -> None:
-        self._check_open()
-        if self.is_read_only:
-            raise errors.ReadOnlyTransaction("the transaction is read-only: it can't write")
+        self._check_writable()
         if key not in self._writes.values:
             if len(key) > MAX_KEY_BYTES:
                 raise errors.KeyTooLarge(f"the key has {len(key)} bytes; at most {MAX_KEY_BYTES} fit")
@@ -186,6 +192,11 @@ class LocalTransaction:
             self.snapshot = self._take_snapshot(self)
         return self.snapshot
 
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self.is_read_only:
+            raise errors.ReadOnlyTransaction("the transaction is read-only: it can't write or lock")
+
     def _check_open(self) -> None:
         if not self.is_open:
             raise errors.NoActiveTransaction(
@@ -195,4 +206,6 @@ class LocalTransaction:
 
     def _end(self, commit_timestamp: int | None) -> None:
         self.is_open = False
+        self._commit_timestamp = commit_timestamp
         self._on_end(self, commit_timestamp)
+        self._is_ended = True

@@ -55,9 +55,12 @@ class WriteSet:
                 hint="commit in smaller parts (`ferrisdb import` has --batch)",
             )
         self.size_bytes += size
+        previous = self.values.get(key, _ABSENT)
         if self._has_savepoint:
-            self._undo.append((key, self.values.get(key, _ABSENT)))
-        if key not in self.values:
+            self._undo.append((key, previous))
+        elif not isinstance(previous, _Absent):
+            self.size_bytes -= len(key) + ENTRY_OVERHEAD_BYTES + (0 if previous is None else len(previous))
+        if isinstance(previous, _Absent):
             self._unordered.append(key)
         self.values[key] = value
 
