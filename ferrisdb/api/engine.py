@@ -149,14 +149,16 @@ def lease(path: str, options: dict[str, Any]) -> Lease:
     Raises what `LocalStore.open` raises; ProgrammingError when the engine is open with
     other values of the given options.
     """
-    _leave_dropped()
     if path == MEMORY:
+        _leave_dropped()
         in_memory = StorageOptions(**{"durability": Durability.OFF, **options})
         engine = Engine(LocalStore.in_memory(in_memory), in_memory)
         return Lease(engine, _Slot(MEMORY, engine=engine, leases=1))  # in no registry: never found again
     given = StorageOptions(**options)
     slot = _enter(os.path.realpath(path))
     try:
+        # Entered before: an engine that only a dropped lease held is kept, and not opened anew.
+        _leave_dropped()
         with slot.lock:
             if slot.engine is None:
                 slot.engine = Engine(LocalStore.open(slot.path, given), given)

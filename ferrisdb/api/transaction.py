@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from ferrisdb.api.rows import Rows
 from ferrisdb.api.statements import Parameters, Row, Statements
 from ferrisdb.errors import InFailedTransaction, InterfaceError, InvalidParameterValue, Retryable, broken
+from ferrisdb.immutable import immutable
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.txn.api import IsolationLevel
@@ -37,7 +37,7 @@ SQL_KEYS = b"\xff"
 """The first byte of every key that belongs to the SQL layer."""
 
 
-@dataclass(frozen=True)
+@immutable
 class Savepoint:
     """A point in a transaction to come back to, by its SQL name."""
 

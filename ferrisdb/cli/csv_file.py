@@ -20,7 +20,9 @@ import csv
 import gzip
 import io
 import re
+import stat
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +64,13 @@ class CsvFile:
 
     def _open(self) -> BinaryIO:
         try:
-            self.size_bytes = Path(self.path).stat().st_size
+            status = Path(self.path).stat()
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise OperationalError(
+                    f"cannot read {self.path}: it is a pipe or a device",
+                    hint="a CSV file is read twice, once for the types: save it first",
+                )
+            self.size_bytes = status.st_size
             return Path(self.path).open("rb")
         except OSError as error:
             raise OperationalError(f"cannot read {self.path}: {error.strerror or error}") from None
@@ -127,7 +135,7 @@ class CsvFile:
                 f"{self.path}, after line {self._reader.line_num}: not {error.encoding}: {error.reason}",
                 hint="--encoding says what it is",
             ) from None
-        except (OSError, EOFError) as error:  # also a damaged .gz
+        except (OSError, EOFError, zlib.error) as error:  # the last two from a damaged .gz
             raise OperationalError(f"cannot read {self.path}: {error}") from None
 
     def _lines(self) -> Iterator[str]:

@@ -23,6 +23,7 @@ from ferrisdb.cli.csv_file import CsvFile, CsvFormat, Fields
 from ferrisdb.cli.csv_types import TypeInference, convert_column, first_misfit
 from ferrisdb.cli.describe import create_table_sql, identifier
 from ferrisdb.errors import DuplicateColumn, Error, UndefinedColumn
+from ferrisdb.immutable import immutable
 from ferrisdb.query.schema import Column, Table
 from ferrisdb.query.types import Value
 
@@ -44,7 +45,7 @@ class ImportJob:
     created_table: Table | None = None
 
 
-@dataclass(frozen=True)
+@immutable
 class _Chunk:
     lines: list[int]
     fields: list[Fields]

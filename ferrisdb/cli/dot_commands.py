@@ -17,6 +17,7 @@ from ferrisdb.cli.describe import create_table_sql
 from ferrisdb.cli.output import WRITERS
 from ferrisdb.cli.script import read_text, run_script
 from ferrisdb.errors import ActiveTransaction, ProgrammingError, UndefinedTable
+from ferrisdb.immutable import immutable
 
 
 class Leave(Exception):
@@ -33,7 +34,7 @@ class Surroundings:
     has_timer: bool = False
 
 
-@dataclass(frozen=True)
+@immutable
 class Command:
     run: Callable[[Surroundings, list[str]], None]
     usage: str

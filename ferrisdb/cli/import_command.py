@@ -12,8 +12,9 @@ from pathlib import Path
 
 import ferrisdb
 from ferrisdb.api.database import Database
-from ferrisdb.cli.csv_file import CsvFormat
+from ferrisdb.cli.csv_file import CsvFile, CsvFormat
 from ferrisdb.cli.csv_import import ImportJob, Progress, import_csv
+from ferrisdb.cli.describe import identifier
 from ferrisdb.errors import Error, TransactionTooLarge
 
 
@@ -26,6 +27,9 @@ def run_import(given: list[str]) -> int:
         format=CsvFormat(options.delimiter, options.null, options.encoding),
         batch_rows=options.batch,
     )
+    # Looked at before the database is opened: a wrong file name must not make a new folder.
+    with CsvFile(job.path, job.format):
+        pass
     with ferrisdb.open(options.path) as database:
         _import(database, job, shows_progress=options.progress or sys.stderr.isatty())
     return 0
@@ -52,8 +56,9 @@ def _import(database: Database, job: ImportJob, *, shows_progress: bool) -> None
         raise
     elapsed_s = time.perf_counter() - started_s
     if job.created_table is not None:
-        columns = ", ".join(f"{column.name} {column.type}" for column in job.created_table.columns)
-        print(f"created {job.created_table.name} ({columns})", file=sys.stderr)
+        table = job.created_table
+        columns = ", ".join(f"{identifier(column.name)} {column.type}" for column in table.columns)
+        print(f"created {identifier(table.name)} ({columns})", file=sys.stderr)
     print(
         f"{job.committed_rows:,} rows into {job.table_name} in {elapsed_s:.1f} s "
         f"({job.committed_rows / elapsed_s:,.0f} rows/s)",
@@ -128,7 +133,8 @@ def _delimiter(given: str) -> str:
 def _encoding(given: str) -> str:
     try:
         name = codecs.lookup(given).name
-    except LookupError:
+        " ".encode(name)  # else base64 and its like would pass
+    except (LookupError, UnicodeError):
         raise argparse.ArgumentTypeError(f"there is no encoding {given!r}") from None
     return "utf-8-sig" if name == "utf-8" else name
 

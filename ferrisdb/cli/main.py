@@ -27,7 +27,11 @@ TRACEBACK_VARIABLE = "FERRISDB_TRACEBACK"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: the exit status. Leaves by SystemExit for --help and wrong usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stderr is None:  # closed by who started the program: print would take standard output
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
+        if sys.stdout is None:
+            raise OperationalError("standard output is closed")
         if given[:1] == ["import"]:
             return _import(given[1:])
         return _shell(given)
@@ -57,7 +61,7 @@ def _fault(error: Exception) -> Error:
 
 def _shell(given: list[str]) -> int:
     options = _shell_parser().parse_args(given)
-    if options.command is None and options.file is None and sys.stdin.isatty():
+    if options.command is None and options.file is None and sys.stdin is not None and sys.stdin.isatty():
         from ferrisdb.cli.shell import Shell  # noqa: PLC0415
 
         with ferrisdb.open(options.path) as database:

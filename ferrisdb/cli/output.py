@@ -26,6 +26,7 @@ Columns = Sequence[ResultColumn]
 Rows = Iterable[tuple[Value, ...]]
 Writer = Callable[[Columns, Rows, TextIO], None]
 
+_PLAIN_ENOUGH = frozenset("\n\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}")
 _RIGHT_ALIGNED = frozenset({Kind.INTEGER, Kind.DOUBLE, Kind.NUMERIC})
 
 
@@ -60,7 +61,16 @@ def _cell(value: Value) -> str:
 
 def _harmless(text: str) -> str:
     """Without what a terminal would obey: a stored escape sequence is shown, not done."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    from unicodedata import category  # noqa: PLC0415
+
+    # To Python no blank but " " is printable; Japanese has one of its own, and the joiners are
+    # letters of Persian and the glue of emoji.
+    return "".join(
+        c
+        if c.isprintable() or c in _PLAIN_ENOUGH or category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def _markdown_cell(value: Value) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
@@ -93,6 +94,8 @@ def report(
 ) -> str:
     """The error as it is printed; `statement` stands at `offset` of `text`, which is a part of
     the file that begins at `first_line`."""
+    if error.hint is None and statement.lstrip().startswith("."):
+        error.hint = "dot commands are for the prompt of the shell"
     drawn = render(error, statement)
     if name is None:
         return drawn
@@ -111,7 +114,13 @@ def require_no_transaction(connection: Connection, what: str) -> None:
 
 def standard_input() -> Iterator[str]:
     """Its lines as they arrive. Raises OperationalError."""
+    if sys.stdin is None:  # closed by who started the program
+        raise OperationalError("standard input is closed")
+    if isinstance(sys.stdin, TextIOWrapper):
+        # In the C locale Python lets bytes pass that are no text.
+        sys.stdin.reconfigure(errors="strict")
     try:
+        yield next(sys.stdin, "").removeprefix("\N{BYTE ORDER MARK}")
         yield from sys.stdin
     except OSError as error:
         raise OperationalError(f"cannot read standard input: {error.strerror or error}") from None
@@ -122,7 +131,9 @@ def standard_input() -> Iterator[str]:
 def read_text(path: str) -> str:
     """The text of a file. Raises OperationalError."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        # A line end inside quotes belongs to the value: it must not be made another.
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return file.read()
     except OSError as error:
         raise OperationalError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

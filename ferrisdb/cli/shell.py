@@ -91,7 +91,7 @@ class Shell:
             completer=SqlCompleter(self._tables, COMMANDS),
             complete_while_typing=False,
             multiline=True,
-            prompt_continuation=_CONTINUATION,
+            prompt_continuation=_continuation,
             key_bindings=bindings,
         )
         return prompts
@@ -144,6 +144,11 @@ class Shell:
             # Tab must not print into the line that is being typed; the statement itself will
             # meet the same error and tell.
             return ()
+
+
+def _continuation(width: int, line_number: int, wrap_count: int) -> str:
+    """Before a line of the user's own, and not before one that the terminal was too narrow for."""
+    return "" if wrap_count else _CONTINUATION
 
 
 def is_finished(text: str) -> bool:

@@ -8,21 +8,21 @@ the catalog; the binder (`ferrisdb.query.bind`) gives names and types their mean
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from decimal import Decimal
 
+from ferrisdb.immutable import immutable
 from ferrisdb.txn.api import IsolationLevel
 
 # --- expressions ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Name:
     text: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Literal:
     """A number is int, float (with an exponent) or Decimal (with a point); a quoted string is str."""
 
@@ -30,7 +30,7 @@ class Literal:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class TypedLiteral:
     """DATE '1994-01-01', TIMESTAMP '...'."""
 
@@ -39,7 +39,7 @@ class TypedLiteral:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Parameter:
     """`?` is numbered from 1 in order of appearance, `?3` says its number; `:a` has a name."""
 
@@ -47,14 +47,14 @@ class Parameter:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ColumnRef:
     table: str | None
     column: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Unary:
     """`operator` is one of - + NOT."""
 
@@ -63,7 +63,7 @@ class Unary:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Binary:
     """`operator` is one of + - * / % || = <> < <= > >= AND OR, IS [NOT] DISTINCT FROM."""
 
@@ -73,7 +73,7 @@ class Binary:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class IsTest:
     """`operand IS [NOT] test`; `test` is NULL, TRUE or FALSE."""
 
@@ -83,7 +83,7 @@ class IsTest:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Between:
     operand: Expression
     low: Expression
@@ -92,7 +92,7 @@ class Between:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class InList:
     operand: Expression
     items: tuple[Expression, ...]
@@ -100,7 +100,7 @@ class InList:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class InSubquery:
     operand: Expression
     query: Query
@@ -108,7 +108,7 @@ class InSubquery:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Like:
     operand: Expression
     pattern: Expression
@@ -118,25 +118,25 @@ class Like:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Exists:
     query: Query
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ScalarSubquery:
     query: Query
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class When:
     condition: Expression
     result: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Case:
     """With `operand`, each condition is a value that it is compared to."""
 
@@ -146,14 +146,14 @@ class Case:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Cast:
     operand: Expression
     type: TypeName
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class FunctionCall:
     """`is_star` is count(*). Special syntax arrives as plain calls: EXTRACT(year FROM d) is
     `extract` with the literal 'year' first; CURRENT_DATE is `current_date` without arguments."""
@@ -185,7 +185,7 @@ Expression = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class TypeName:
     """As written, lower case, words joined by a blank: `double precision`, `varchar` (10,)."""
 
@@ -197,7 +197,7 @@ class TypeName:
 # --- queries ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Star:
     """`*`, or `t.*`."""
 
@@ -205,7 +205,7 @@ class Star:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class SelectItem:
     expression: Expression
     alias: str | None
@@ -217,14 +217,14 @@ class JoinKind(enum.Enum):
     CROSS = "cross"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class TableRef:
     name: str
     alias: str | None
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DerivedTable:
     """A query in FROM."""
 
@@ -234,7 +234,7 @@ class DerivedTable:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Join:
     kind: JoinKind
     left: FromItem
@@ -247,7 +247,7 @@ class Join:
 FromItem = TableRef | DerivedTable | Join
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderItem:
     """`nulls_first` None is the default: last when ascending, first when descending."""
 
@@ -256,7 +256,7 @@ class OrderItem:
     nulls_first: bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Select:
     """`from_items` are joined by commas; empty is SELECT without FROM."""
 
@@ -269,7 +269,7 @@ class Select:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Values:
     rows: tuple[tuple[Expression, ...], ...]
     position: int
@@ -278,7 +278,7 @@ class Values:
 QueryBody = Select | Values
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Query:
     """A body with what is applied to its result."""
 
@@ -292,19 +292,19 @@ class Query:
 # --- changes ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Default:
     """The word DEFAULT in VALUES or SET."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class InsertRows:
     rows: tuple[tuple[Expression | Default, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Insert:
     """`source` None is DEFAULT VALUES. `columns` empty is all of them, in order."""
 
@@ -314,13 +314,13 @@ class Insert:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Assignment:
     column: Name
     value: Expression | Default
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Update:
     table: TableRef
     assignments: tuple[Assignment, ...]
@@ -328,7 +328,7 @@ class Update:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Delete:
     table: TableRef
     where: Expression | None
@@ -338,7 +338,7 @@ class Delete:
 # --- schema -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ColumnDefinition:
     """`default_sql` is the source text of `default`."""
 
@@ -351,7 +351,7 @@ class ColumnDefinition:
     default_sql: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class KeyConstraint:
     """PRIMARY KEY (...) or UNIQUE (...)."""
 
@@ -361,7 +361,7 @@ class KeyConstraint:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class CreateTable:
     table: Name
     if_not_exists: bool
@@ -370,14 +370,14 @@ class CreateTable:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DropTable:
     tables: tuple[Name, ...]
     if_exists: bool
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class CreateIndex:
     index: Name
     table: Name
@@ -387,7 +387,7 @@ class CreateIndex:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DropIndex:
     indexes: tuple[Name, ...]
     if_exists: bool
@@ -397,42 +397,42 @@ class DropIndex:
 # --- transactions and the rest ----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Begin:
     isolation: IsolationLevel | None
     is_read_only: bool
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Commit:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Rollback:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class CreateSavepoint:
     name: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RollbackToSavepoint:
     name: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReleaseSavepoint:
     name: str
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Explain:
     statement: Query | Insert | Update | Delete
     position: int

@@ -27,16 +27,17 @@ Tables and indexes share one namespace, as in PostgreSQL. Table ids are never us
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
 import msgpack
 
 from ferrisdb.errors import CorruptionError, DuplicateTable, invariant
+from ferrisdb.immutable import immutable
 from ferrisdb.query.keyspace import CATALOG_NAMES, CATALOG_VERSION, NEXT_TABLE_ID, name_key, names_range
 from ferrisdb.query.schema import Column, Index, Table
 from ferrisdb.query.types import Kind, SqlType
@@ -46,7 +47,7 @@ _TABLE, _INDEX = "t", "i"
 _VERSION_BYTES = 16
 
 
-@dataclass(frozen=True)
+@immutable
 class CatalogView:
     """All definitions at one moment. Immutable.
 
@@ -209,7 +210,7 @@ def next_index_id(table: Table) -> int:
 def _begin_change(tx: Transaction) -> None:
     # Before any look at the catalog: from here on no other DDL transaction can change it,
     # so what is read below stays true at read committed as well.
-    tx.put(CATALOG_VERSION, secrets.token_bytes(_VERSION_BYTES))
+    tx.put(CATALOG_VERSION, os.urandom(_VERSION_BYTES))
 
 
 def _claim(tx: Transaction, names: Sequence[str]) -> None:

@@ -10,38 +10,46 @@ no state of a run, so sessions share it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
-from ferrisdb.query.change.delete import PreparedDelete, prepare_delete
-from ferrisdb.query.change.insert import PreparedInsert, prepare_insert
-from ferrisdb.query.change.update import PreparedUpdate, prepare_update
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import PlannedQuery, ResultColumn, plan_query
 from ferrisdb.query.types import TEXT
 
+if TYPE_CHECKING:
+    from ferrisdb.query.change.delete import PreparedDelete
+    from ferrisdb.query.change.insert import PreparedInsert
+    from ferrisdb.query.change.update import PreparedUpdate
+
 EXPLAIN_COLUMNS = (ResultColumn("QUERY PLAN", TEXT),)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PreparedQuery:
     plan: PlannedQuery
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PreparedExplain:
     lines: tuple[str, ...]
 
 
 ChangeStatement = ast.Insert | ast.Update | ast.Delete
-PreparedChange = PreparedInsert | PreparedUpdate | PreparedDelete
-Prepared = PreparedQuery | PreparedChange | PreparedExplain
+PreparedChange: TypeAlias = "PreparedInsert | PreparedUpdate | PreparedDelete"
+Prepared: TypeAlias = "PreparedQuery | PreparedChange | PreparedExplain"
 
 
 def prepare_change(
     statement: ChangeStatement, catalog: CatalogView, parameters: Parameters
 ) -> PreparedChange:
+    # A process that only asks must not pay for what writes: start-up is counted in milliseconds.
+    from ferrisdb.query.change.delete import prepare_delete  # noqa: PLC0415
+    from ferrisdb.query.change.insert import prepare_insert  # noqa: PLC0415
+    from ferrisdb.query.change.update import prepare_update  # noqa: PLC0415
+
     if isinstance(statement, ast.Insert):
         return prepare_insert(statement, catalog, parameters)
     if isinstance(statement, ast.Update):

@@ -146,7 +146,11 @@ class Result:
             self._row_count = self._made_count
         except Error as error:
             self._error = error
-        self._finish(None)
+        except BaseException:
+            self._error = _interrupted()
+            raise
+        finally:
+            self._finish(None)
 
     def revoke(self, error: Error) -> None:
         """Take the rows away that are not made yet: reading on raises `error`."""
@@ -165,9 +169,7 @@ class Result:
                     self._made_count += len(batch)
                     return batch
         except BaseException as error:
-            # Without an error kept here, rows that were lost to a KeyboardInterrupt would
-            # look like the end of the result.
-            self._error = error if isinstance(error, Error) else InterfaceError("the result was interrupted")
+            self._error = error if isinstance(error, Error) else _interrupted()
             self._finish(error)
             raise
         self._row_count = self._made_count
@@ -183,3 +185,8 @@ class Result:
         source = getattr(self, "_source", None)
         if source is not None:
             source.abandon()
+
+
+def _interrupted() -> InterfaceError:
+    """Kept for the reader after a KeyboardInterrupt: the rows it lost would else look like the end."""
+    return InterfaceError("the result was interrupted")

@@ -108,6 +108,11 @@ class Session:
         The number of rows that were changed. `rows` is taken as it is needed, and must not
         use this session meanwhile.
         """
+        if not isinstance(rows, Iterable):
+            raise InterfaceError(
+                f"execute_many takes an iterable of parameters, not {type(rows).__name__}",
+                hint="one row needs a list around it: [(value, ...)]",
+            )
         with self._guard:
             self._check_usable()
             try:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogCache
 from ferrisdb.query.change.row_ids import RowIdAllocator
@@ -28,7 +28,7 @@ from ferrisdb.txn.api import Transaction
 PlanKey = tuple[str, Hashable, Hashable]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ParsedStatement:
     """`parameters` are the numbers and names of the parameters it mentions."""
 

@@ -20,9 +20,7 @@ from ferrisdb.errors import UndefinedParameter, broken
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView, table_key
 from ferrisdb.query.change.execution import Execution
-from ferrisdb.query.define.definition import Definition
 from ferrisdb.query.define.statements import SchemaStatement, run_schema_statement
-from ferrisdb.query.many_runs import ManyRuns
 from ferrisdb.query.parameters import NO_PARAMETERS, Parameters
 from ferrisdb.query.plan import Row
 from ferrisdb.query.prepared import (
@@ -82,9 +80,9 @@ class StatementRunner:
 
     def define(self, syntax: SchemaStatement) -> None:
         """Run a CREATE or DROP."""
-        definition = Definition(self.execution(NO_PARAMETERS), self._see_catalog())
+        catalog = self._see_catalog()
         self.forget_catalog()
-        run_schema_statement(syntax, definition)
+        run_schema_statement(syntax, self.execution(NO_PARAMETERS), catalog)
 
     def change(self, parsed: ParsedStatement, given: Parameters) -> int:
         """Run an INSERT, UPDATE or DELETE: the number of rows."""
@@ -93,6 +91,9 @@ class StatementRunner:
 
     def change_many(self, parsed: ParsedStatement, rows: Iterable[ParameterRow]) -> int:
         """Run it with each of the parameters, in order: the number of rows together."""
+        # It brings along what inserts; see prepared.prepare_change.
+        from ferrisdb.query.many_runs import ManyRuns  # noqa: PLC0415
+
         return ManyRuns(self, parsed).run(rows)
 
     def prepare_change(self, parsed: ParsedStatement, given: Parameters) -> PreparedChange:

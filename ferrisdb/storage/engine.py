@@ -262,8 +262,6 @@ class Engine:
         What is open in other threads fails with InterfaceError. An error of the last sync is
         raised when all else is released.
         """
-        if self._unusable is not None:  # Asked before the lock, which may be taken in a forked child.
-            return
         with self._close_lock:
             if self._unusable is not None:
                 return
@@ -293,6 +291,7 @@ class Engine:
     def _disown(self) -> None:
         """In a forked child: two processes appending to one log would destroy it."""
         self._unusable = _forked
+        self._close_lock = threading.Lock()  # A thread that is not here may have held it.
 
 
 def _read(sources: tuple[Source, ...], key: bytes, timestamp: int) -> bytes | None:

@@ -204,6 +204,7 @@ class GroupCommit:
             else:
                 self._write_group(group)
         except BaseException as error:
+            self._fail_unsettled(error)
             if leader.error is None:
                 leader.error = error
         self._hand_over(leader)
@@ -229,11 +230,7 @@ class GroupCommit:
             raise
         first_timestamp = self.last_timestamp + 1
         written_bytes = self._log_group(log, first_timestamp, group)
-        try:
-            self._target.publish_group(first_timestamp, [request.writes for request in group])
-        except BaseException as error:
-            self._fail(group, error, certain=False)
-            raise
+        self._target.publish_group(first_timestamp, [request.writes for request in group])
         self.last_timestamp += len(group)
         self.written_bytes += written_bytes
         self.commit_count += len(group)
@@ -249,14 +246,10 @@ class GroupCommit:
                 log.sync()
                 self.sync_count += 1
         except BaseException as error:
-            try:
-                if not _is_interrupt(error):
-                    raise
+            if _is_interrupt(error):
                 log.cut_back(size_bytes)
-            except BaseException as failure:
-                self._fail(group, failure, certain=False)
-                raise
-            self._queue_again(group[1:])
+                group[0].error = error
+                self._queue_again(group[1:])
             raise
         return written_bytes
 
@@ -264,6 +257,12 @@ class GroupCommit:
         with self._lock:
             self._queue.extendleft(reversed(requests))
             self._group = self._group[:1]
+
+    def _fail_unsettled(self, cause: BaseException) -> None:
+        """Nobody can say how far the group is. The next may not take its timestamps."""
+        unsettled = [request for request in self._group if not request.is_settled]
+        if unsettled:
+            self._fail(unsettled, cause, certain=False)
 
     def _fail(self, group: list[_Request], cause: BaseException, *, certain: bool) -> None:
         reason = _describe(cause)
@@ -307,9 +306,7 @@ class GroupCommit:
                 self._queue.remove(request)
         if not is_leader:
             return
-        unsettled = [each for each in self._group if not each.is_settled]
-        if unsettled:
-            self._fail(unsettled, cause, certain=False)
+        self._fail_unsettled(cause)
         self._hand_over(request)
 
 

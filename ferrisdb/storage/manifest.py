@@ -29,13 +29,14 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 from zlib import crc32
 
 import msgpack
 
 from ferrisdb.errors import CorruptionError, NotADatabase, invariant
+from ferrisdb.immutable import immutable
 from ferrisdb.storage.env import AppendFile, Env, join
 from ferrisdb.storage.file_header import HEADER_BYTES, MANIFEST_MAGIC, check_header, encode_header
 from ferrisdb.storage.file_names import CURRENT_NAME, CURRENT_TEMPORARY_NAME, FileNumbers, manifest_name
@@ -46,7 +47,7 @@ _CURRENT_LINE = re.compile(rb"(ferrisdb MANIFEST-(\d{6,19})) ([0-9a-f]{8})\n")
 _OTHERS_CURRENT_LINE = re.compile(rb"MANIFEST-\d+\n?")
 
 
-@dataclass(frozen=True)
+@immutable
 class TableEntry:
     """A live table: where it stands in the tree, and what must be found in its file."""
 
@@ -60,7 +61,7 @@ class TableEntry:
     largest_timestamp: int
 
 
-@dataclass(frozen=True)
+@immutable
 class ManifestState:
     """What all edits add up to."""
 
@@ -74,7 +75,7 @@ class ManifestState:
     """The last commit that is in a table."""
 
 
-@dataclass(frozen=True)
+@immutable
 class ManifestEdit:
     """A change. None and () leave things as they are."""
 

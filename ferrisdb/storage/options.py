@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from ferrisdb.errors import InvalidParameterValue
+from ferrisdb.immutable import immutable
 
 
 class Durability(enum.Enum):
@@ -27,7 +27,7 @@ class RecoveryMode(enum.Enum):
     """Any tear is an error."""
 
 
-@dataclass(frozen=True)
+@immutable
 class StorageOptions:
     memtable_bytes: int = 32 * 1024 * 1024
     """The memtable is flushed when it passes this. Also what a recovery replays at most, times

@@ -20,6 +20,7 @@ import posixpath
 from dataclasses import dataclass
 
 from ferrisdb.errors import CorruptionError, NotADatabase
+from ferrisdb.immutable import immutable
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, FileLock, join
 from ferrisdb.storage.file_names import (
@@ -52,7 +53,7 @@ class Recovered:
     last_timestamp: int
 
 
-@dataclass(frozen=True)
+@immutable
 class _Segment:
     number: int
     memtable: Memtable

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
+from ferrisdb.immutable import immutable
 from ferrisdb.storage.memtable import Memtable
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.version import Chunk, Found
@@ -34,7 +35,7 @@ class Source(Protocol):
     ) -> Iterator[Chunk]: ...
 
 
-@dataclass(frozen=True)
+@immutable
 class SealedMemtable:
     """A full memtable on its way to a table, and the log segment that holds the same commits."""
 

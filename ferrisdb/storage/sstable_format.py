@@ -27,11 +27,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from zlib import crc32
 
 from ferrisdb.errors import CorruptionError
+from ferrisdb.immutable import immutable
 from ferrisdb.storage.block import malformed
 from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC
 
@@ -40,7 +40,7 @@ _CHECKSUM: Final = struct.Struct("<I")
 FOOTER_BYTES: Final = _POSITIONS.size + _CHECKSUM.size + len(SSTABLE_MAGIC)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class TableProperties:
     """What is in an SSTable, known without reading it. Counts are of versions."""
 
@@ -75,7 +75,7 @@ class TableProperties:
 _FIELD_TYPES: Final[list[type]] = [int, int, bytes, bytes, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Section:
     """A part of the file, in bytes."""
 
@@ -87,7 +87,7 @@ class Section:
         return self.offset + self.length
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Footer:
     index: Section
     filter: Section

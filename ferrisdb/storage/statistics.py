@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ferrisdb.immutable import immutable
 
 
-@dataclass(frozen=True)
+@immutable
 class EngineStatistics:
     commits: int
     groups: int

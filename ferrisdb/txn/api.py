@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NewType, Protocol
+
+from ferrisdb.immutable import immutable
 
 Savepoint = NewType("Savepoint", int)
 CommitToken = NewType("CommitToken", int)
@@ -44,7 +45,7 @@ class LockMode(enum.Enum):
     """Nobody else may share or write the key until this transaction ends."""
 
 
-@dataclass(frozen=True)
+@immutable
 class StoreLimits:
     key_bytes: int
     value_bytes: int

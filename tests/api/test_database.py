@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -339,6 +341,93 @@ def test_a_dropped_transaction_gives_its_locks_back(db: ferrisdb.Database) -> No
     gc.collect()
     db.execute("UPDATE account SET balance = 7 WHERE id = 1")
     assert db.query("SELECT balance FROM account WHERE id = 1").scalar() == 7
+
+
+def test_rows_keep_their_transaction_while_there_are_any(db: ferrisdb.Database) -> None:
+    db.execute_many("INSERT INTO account (id) VALUES (?)", [(n,) for n in range(10, 5000)])
+    rows = db.begin().query("SELECT id FROM account")
+    gc.collect()
+    db.execute("DELETE FROM account")  # where transactions that nobody holds are ended
+    assert len(rows.all()) == 4992
+
+
+def test_closing_takes_rows_away_and_says_so(tmp_path: Path) -> None:
+    db = ferrisdb.open(tmp_path / "db", durability="off")
+    db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    db.execute_many("INSERT INTO t VALUES (?)", [(n,) for n in range(5000)])
+    db.flush()
+    rows = db.query("SELECT a FROM t")
+    db.close()
+    with pytest.raises(ferrisdb.InterfaceError, match="session of this result is closed"):
+        rows.all()
+
+
+def test_closed_rows_are_no_more(db: ferrisdb.Database) -> None:
+    rows = db.query("SELECT id FROM account")
+    assert rows.first() is not None
+    assert rows.all() == []
+    with db.query("SELECT id FROM account") as rows:
+        pass
+    assert rows.first() is None
+
+
+def test_what_was_dropped_without_close_does_not_hold_the_folder(tmp_path: Path) -> None:
+    path = str(tmp_path / "db")
+    other = f"import ferrisdb; ferrisdb.open({path!r}).close()"
+    with ferrisdb.open(path) as db:
+        con = db.connect()
+        con.execute("CREATE TABLE t (a INTEGER)")
+        del con
+        gc.collect()
+    subprocess.run([sys.executable, "-c", other], check=True, timeout=30)
+
+
+def test_closing_rolls_back_the_others_though_one_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with ferrisdb.open(path) as keeper:
+        keeper.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)")
+        keeper.execute("INSERT INTO t VALUES (1, 0), (2, 0)")
+        db = ferrisdb.open(path)
+        writers = [db.begin() for _ in range(2)]
+        refused = []
+
+        def close_meanwhile() -> Iterator[tuple[int, int]]:
+            thread = threading.Thread(target=close)
+            thread.start()
+            thread.join()
+            yield (5, 5)
+
+        def close() -> None:
+            with pytest.raises(ferrisdb.InterfaceError, match="used by another thread"):
+                db.close()
+            refused.append(True)
+
+        writers[0].execute("UPDATE t SET b = 1 WHERE a = 1")
+        with pytest.raises(ferrisdb.Error):
+            writers[1].execute("SAVEPOINT s")
+            writers[1].execute_many("INSERT INTO t VALUES (?, ?)", close_meanwhile())
+            writers[1].commit()
+        assert refused
+        assert keeper.execute("UPDATE t SET b = 2 WHERE a = 1") == 1
+
+
+def test_misuse_is_an_interface_error_and_nothing_else(db: ferrisdb.Database) -> None:
+    with db.transaction() as tx, pytest.raises(ferrisdb.InterfaceError, match="already in a with block"), tx:
+        pass
+    for wrong in (b"SELECT 1", None, 7):
+        for call in (db.query, db.execute, lambda sql: db.execute_many(sql, [()])):
+            with pytest.raises(ferrisdb.InterfaceError, match="a statement is a str"):
+                call(wrong)  # type: ignore[operator]
+    with pytest.raises(ferrisdb.InterfaceError, match="into= is a class or a function, not int"):
+        db.query("SELECT 1 AS a", into=7)  # type: ignore[call-overload]
+    with pytest.raises(ferrisdb.DataError, match="limit is 0 or more"):
+        db.begin().scan(limit=-1)
+    with pytest.raises(ferrisdb.InterfaceError, match="transaction is over"):
+        tx.tables()
+    closed = ferrisdb.open()
+    closed.close()
+    with pytest.raises(ferrisdb.InterfaceError, match="closed"), closed:
+        pass
 
 
 def test_options_are_checked(tmp_path: Path) -> None:

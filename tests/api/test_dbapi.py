@@ -282,3 +282,18 @@ def test_wrong_arguments_are_interface_errors() -> None:
         ferrisdb.connect(isolation="chaos")
     with ferrisdb.connect() as con, pytest.raises(ferrisdb.InterfaceError):
         con.execute(b"SELECT 1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "before", ["", " \n\t", "-- why\n", "/* a /* nested */ comment */", "/**/ -- one\n /* two */"]
+)
+def test_begin_is_known_behind_comments(con: ferrisdb.Connection, before: str) -> None:
+    with pytest.raises(ferrisdb.InternalError, match="BEGIN had begun"), con:
+        con.execute(f"{before}BEGIN")
+
+
+def test_a_long_run_of_blanks_takes_no_time(con: ferrisdb.Connection) -> None:
+    # With a pattern that tries each way to cut the blanks in pieces, 40 take days.
+    assert con.execute(" " * 10_000 + "SELECT 1").fetchone() == (1,)
+    with pytest.raises(ferrisdb.ProgrammingError, match="comment"):
+        con.execute(" " * 10_000 + "/* never closed")

@@ -23,6 +23,12 @@ def test_every_public_name_is_there() -> None:
         ferrisdb.nothing  # type: ignore[attr-defined]  # noqa: B018
 
 
+def test_each_sqlstate_has_a_class_that_can_be_caught() -> None:
+    code = "import ferrisdb; print(ferrisdb.errors.UniqueViolation.sqlstate)"  # nothing else imports it
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "23505\n"
+
+
 def test_the_version_is_that_of_the_package() -> None:
     assert ferrisdb.__version__ == importlib.metadata.version("ferrisdb")
 

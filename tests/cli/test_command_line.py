@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -101,6 +102,62 @@ def test_what_comes_through_a_pipe_is_run() -> None:
     assert failed.stderr.startswith("standard input:2: ERROR 42601")
     assert "Traceback" not in failed.stderr
     assert process(typed="").returncode == 0
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    script = tmp_path / "s.sql"
+    script.write_bytes(b"\xef\xbb\xbfSELECT 'one\r\ntwo' AS a;\r\nSELECT 3 AS b;\r\n")
+    expected = '{"a": "one\\r\\ntwo"}\n{"b": 3}\n'
+    assert ran(capsys, "-f", str(script), "--format", "jsonl") == (0, expected, "")
+    with script.open("rb") as standard_input:
+        piped = subprocess.run(
+            [sys.executable, "-m", "ferrisdb", "--format", "jsonl"],
+            stdin=standard_input,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    assert (piped.returncode, piped.stdout.decode(), piped.stderr) == (0, expected, b"")
+
+
+def test_standard_input_that_is_no_text_is_told_as_that() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ferrisdb"],
+        input=b"SELECT '\xff';",
+        env={**os.environ, "LC_ALL": "POSIX"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"standard input is not utf-8 text" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closing by number is the POSIX shell's")
+@pytest.mark.parametrize(
+    ("closed", "out", "err"),
+    [("<&-", "", "standard input is closed"), (">&-", "", "standard output is closed"), ("2>&-", "", "")],
+)
+def test_a_stream_that_whoever_started_it_has_closed(closed: str, out: str, err: str) -> None:
+    arguments = "" if closed == "<&-" else "-c 'SELECT nothing'"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec '{sys.executable}' -m ferrisdb {arguments} {closed}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, out)
+    assert err in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_a_dot_command_in_a_script_is_told_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = ran(capsys, "-c", ".tables")
+    assert status == 1
+    assert "HINT: dot commands are for the prompt of the shell" in err
 
 
 def test_files_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

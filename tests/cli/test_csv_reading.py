@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path, content: bytes, said: s
     with pytest.raises(DataError, match=said) as error:
         records_of(path)
     assert "bad.csv" in error.value.message
+
+
+def test_a_damaged_archive_is_a_clear_error(tmp_path: Path) -> None:
+    whole = gzip.compress(b"a\n" + b"".join(b"%d\n" % (7919 * n % 10007) for n in range(5000)))
+    damaged = tmp_path / "damaged.csv.gz"
+    damaged.write_bytes(whole[:200] + bytes(4) + whole[204:])
+    with pytest.raises(OperationalError, match=r"cannot read .*damaged\.csv\.gz"):
+        records_of(damaged)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_can_not_be_read_twice_and_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OperationalError, match="it is a pipe"):
+        records_of(tmp_path / "pipe")
 
 
 def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:

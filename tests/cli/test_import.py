@@ -51,7 +51,7 @@ def test_a_new_table_takes_its_types_from_every_value(load: Import, path: str) -
     )
     assert status == 0
     assert (
-        "created shop (id INTEGER, zip TEXT, price NUMERIC, Opened on DATE, open BOOLEAN, note TEXT)" in err
+        'created shop (id INTEGER, zip TEXT, price NUMERIC, "Opened on" DATE, open BOOLEAN, note TEXT)' in err
     )
     assert "3 rows into Shop" in err
     assert columns(path, "shop") == {
@@ -184,3 +184,19 @@ def test_tables_of_tpch_are_loaded_as_declared_and_as_inferred(path: str) -> Non
     assert columns(path, "inferred") == {
         name: type.partition("(")[0] for name, type in columns(path, "customer").items()
     }
+
+
+@pytest.mark.parametrize(("file", "said"), [("absent.csv", "No such file"), ("torn.csv", "no header")])
+def test_a_file_that_cannot_be_read_makes_no_database(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, said: str
+) -> None:
+    (tmp_path / "torn.csv").touch()
+    assert main(["import", path, "t", str(tmp_path / file)]) == 1
+    assert said in capsys.readouterr().err
+    assert not Path(path).exists()
+
+
+def test_an_encoding_of_bytes_to_bytes_is_none(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["import", path, "t", "t.csv", "--encoding", "base64"])
+    assert "there is no encoding 'base64'" in capsys.readouterr().err

@@ -122,6 +122,20 @@ def test_jsonl_is_an_object_a_line() -> None:
     assert [json.loads(line) for line in shown("jsonl").splitlines()] == json.loads(shown("json"))
 
 
+@pytest.mark.parametrize(
+    ("stored", "seen"),
+    [
+        ("\N{IDEOGRAPHIC SPACE}日本\N{NO-BREAK SPACE}語", None),
+        ("می\N{ZERO WIDTH NON-JOINER}خواهم", None),
+        ("👩\N{ZERO WIDTH JOINER}🚀", None),
+        ("\x1b[31m\x07\t\x9b", r"\x1b[31m\x07\t\x9b"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}\N{LINE SEPARATOR}", r"\u202e\u2028"),
+    ],
+)
+def test_a_terminal_gets_every_script_and_no_orders(stored: str, seen: str | None) -> None:
+    assert shown("line", [(stored,)], (ResultColumn("a", TEXT),)) == f"a = {seen or stored}\n"
+
+
 def test_markdown_escapes_what_would_end_a_cell() -> None:
     lines = shown("markdown").splitlines()
     assert lines[1].replace("-", "").replace(":", "").replace("|", "") == ""

@@ -201,6 +201,13 @@ def test_when_enter_runs_what_was_typed(text: str, finished: bool) -> None:
     assert is_finished(text) is finished
 
 
+def test_a_line_that_is_too_long_for_the_terminal_goes_on_without_a_prompt(terminal: Terminal) -> None:
+    terminal.type("SELECT '" + "x" * 100 + "';\r")
+    assert "...>" not in terminal.wait_for("SELECT 1")
+    terminal.type("SELECT\r2;\r")
+    assert "...>" in terminal.wait_for("SELECT 1")
+
+
 def test_a_schema_can_be_run_again() -> None:
     import ferrisdb
 

@@ -12,6 +12,7 @@ unasked.
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 
 NUMBER, TEXT = "number", "text"
@@ -31,7 +32,10 @@ INDEXES = [
     "CREATE INDEX d_x ON d (x)",
 ]
 _WORDS = ["", "a", "b", "ab", "ba", "a%", "_b", "%"]
-_PATTERNS = ["a%", "%b", "_", "%a%", "a!%", "!_b", "", "%"]
+_PATTERNS = [
+    *((pattern, "") for pattern in ("a%", "%b", "_", "%a%", "", "%")),
+    *((pattern, " ESCAPE '!'") for pattern in ("a!%", "!_b", "%!%%", "!!")),
+]
 
 
 def schema() -> list[str]:
@@ -76,14 +80,18 @@ class _Scope:
 
 
 class QueryMaker:
-    """Makes queries from one stream of chance."""
+    """Makes a query from a stream of chance. `parameters` are the values of its `?1`, `?2`..."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._aliases = 0
+        self.parameters: list[object] = []
 
     def query(self) -> str:
-        return self._select(None, 2, None)
+        text = self._select(None, 2, None)
+        # Not all that is made is used, and sqlite3 wants just as many values as it has marks.
+        del self.parameters[max((int(n) for n in re.findall(r"\?(\d+)", text)), default=0) :]
+        return text
 
     def _is(self, probability: float) -> bool:
         return self._chance.random() < probability
@@ -95,7 +103,7 @@ class QueryMaker:
         source = self._from(scope, depth)
         if kinds is None:
             kinds = [self._chance.choice((NUMBER, NUMBER, TEXT)) for _ in range(self._chance.randint(1, 3))]
-        where = f" WHERE {self._condition(scope, depth)}" if self._is(0.7) else ""
+        where = f" WHERE {self._condition(scope, depth)}" if self._is(0.5) else ""
         if self._is(0.3):
             items, tail = self._grouped(scope, kinds, depth)
         else:
@@ -118,7 +126,9 @@ class QueryMaker:
         return f" ORDER BY {', '.join(keys)}{limit}{offset}"
 
     def _grouped(self, scope: _Scope, kinds: list[str], depth: int) -> tuple[list[str], str]:
-        keys = {kind: self._expression(kind, _Scope(None, scope.columns), 0) for kind in (NUMBER, TEXT)}
+        own = _Scope(None, scope.columns)
+        # A bare integer would be an ordinal.
+        keys = {NUMBER: f"({self._number(own, 0)} + 0)", TEXT: self._text(own, 0)}
         used = [kind for kind in keys if self._is(0.6)]
         items = [
             keys[kind] if kind in used and self._is(0.5) else self._aggregate(kind, scope) for kind in kinds
@@ -196,12 +206,15 @@ class QueryMaker:
         if shape <= 7:
             return self._column(NUMBER, scope) or str(self._chance.randint(0, 4))
         if shape <= 9:
-            return "(NULL + 0)" if self._is(0.15) else str(self._chance.randint(-1, 4))
+            return self._known_number()
         one, other = self._number(scope, depth - 1), self._number(scope, depth - 1)
         if shape <= 12:
             return f"({one} {self._chance.choice('+-*')} {other})"
         if shape == 13:
-            return f"({one} {self._chance.choice('/%')} NULLIF({other}, 0))"
+            # sqlite3 takes the remainder of whole numbers only, and an average is none.
+            is_whole = "avg" not in one + other and ".o" not in one + other
+            sign = self._chance.choice("/%") if is_whole else "/"
+            return f"({one} {sign} NULLIF({other}, 0))"
         if shape == 14:
             return f"COALESCE({one}, {other})"
         if shape == 15:
@@ -229,8 +242,23 @@ class QueryMaker:
             return f"CASE WHEN {self._condition(scope, depth - 1)} THEN {one} ELSE {other} END"
         return self._scalar(TEXT, scope, depth)
 
+    def _known_number(self) -> str:
+        if self._is(0.15):
+            return "(NULL + 0)"
+        value = self._chance.randint(-1, 4)
+        if self._is(0.3):
+            # None has no type of its own: the sum gives it one.
+            nullable = None if self._is(0.3) else value
+            return f"({self._parameter(nullable)} + 0)" if self._is(0.5) else self._parameter(value)
+        return str(value)
+
     def _word(self) -> str:
-        return f"'{self._chance.choice(_WORDS)}'"
+        word = self._chance.choice(_WORDS)
+        return self._parameter(word) if self._is(0.2) else f"'{word}'"
+
+    def _parameter(self, value: object) -> str:
+        self.parameters.append(value)
+        return f"?{len(self.parameters)}"
 
     def _scalar(self, kind: str, scope: _Scope, depth: int) -> str:
         inner = _Scope(scope)
@@ -271,17 +299,15 @@ class QueryMaker:
             return f"{one} IS {negation}NULL"
         if shape == 10:
             return f"{one} IS {negation}DISTINCT FROM {other}"
-        escape = " ESCAPE '!'" if self._is(0.4) else ""
-        return (
-            f"{self._text(scope, depth - 1)} {negation}LIKE '{self._chance.choice(_PATTERNS)}'{escape}"
-            if escape
-            else f"{self._text(scope, depth - 1)} {negation}LIKE '{self._chance.choice(_PATTERNS[:4])}'"
-        )
+        pattern, escape = self._chance.choice(_PATTERNS)
+        return f"{self._text(scope, depth - 1)} {negation}LIKE '{pattern}'{escape}"
 
     def _with_subquery(self, scope: _Scope, depth: int) -> str:
         negation = self._chance.choice(("", "NOT "))
         if self._is(0.5):
-            return f"{negation}EXISTS ({self._select(scope, depth - 1, None)})"
+            # sqlite3 forgets the DISTINCT of EXISTS (SELECT DISTINCT ... OFFSET 2): not asked.
+            query = self._select(scope, depth - 1, None).replace("SELECT DISTINCT ", "SELECT ", 1)
+            return f"{negation}EXISTS ({query})"
         kind = self._chance.choice((NUMBER, NUMBER, TEXT))
         operand = self._expression(kind, scope, depth - 1)
         return f"{operand} {negation}IN ({self._select(scope, depth - 1, [kind])})"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import decimal
-from datetime import date, datetime
+import itertools
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferrisdb.errors import NumericValueOutOfRange
+from ferrisdb.errors import DivisionByZero, NumericValueOutOfRange
 from ferrisdb.query.session import Session, SharedState
 from ferrisdb.txn.local import LocalStore
 
@@ -67,3 +68,31 @@ def test_numbers_that_are_one_key_are_one_key() -> None:
         session.execute("INSERT INTO t VALUES (1.00, NULL)")
     session.execute("UPDATE t SET day = ?", (datetime(2024, 5, 6, 7, 8),))
     assert session.execute("SELECT day FROM t").fetch_all() == [(date(2024, 5, 6),)]
+
+
+def test_a_default_is_computed_by_each_statement_and_once_for_all_of_its_rows() -> None:
+    ticks = itertools.count()
+    store = LocalStore.in_memory()
+    shared = SharedState(clock=lambda: datetime(2024, 1, 1) + timedelta(seconds=next(ticks)))
+    session = Session(store, shared)
+    session.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP)")
+    session.execute("INSERT INTO t (id) VALUES (1), (2)")
+    session.execute("INSERT INTO t (id) SELECT id + 2 FROM t")
+    session.execute_many("INSERT INTO t (id) VALUES (?)", [(5,), (6,)])
+    session.execute("INSERT INTO t VALUES (7, DEFAULT), (8, NULL)")
+    moments = dict(session.execute("SELECT id, at FROM t").fetch_all())
+    assert moments[1] == moments[2] < moments[3] == moments[4] < moments[5] == moments[6] < moments[7]
+    assert moments[8] is None
+
+
+def test_a_default_that_fails_now_fails_only_where_it_is_used() -> None:
+    ticks = itertools.count()
+    shared = SharedState(clock=lambda: datetime(2024, 1, 1) + timedelta(days=next(ticks)))
+    session = Session(LocalStore.in_memory(), shared)
+    today = "CAST(extract(day FROM CURRENT_TIMESTAMP) AS INTEGER)"
+    session.execute(f"CREATE TABLE t (id INTEGER, n INTEGER DEFAULT 1 / (2 - {today}))")
+    with pytest.raises(DivisionByZero):
+        session.execute("INSERT INTO t (id) VALUES (1)")
+    session.execute("INSERT INTO t (id) SELECT 2")
+    session.execute("INSERT INTO t (id, n) VALUES (3, 0)")
+    assert session.execute("SELECT id, n FROM t").fetch_all() == [(2, -1), (3, 0)]

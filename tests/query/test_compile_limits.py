@@ -130,3 +130,44 @@ def test_a_bound_expression_knows_whether_it_can_be_null(lab: Lab) -> None:
     assert isinstance(one, Constant) and not one.is_nullable
     joined = lab.bound("SELECT m.id FROM item LEFT JOIN maker m ON m.id = maker")
     assert joined.items[0][1].is_nullable  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", ["TRUE", "FALSE", "CAST(NULL AS BOOLEAN)"])
+def test_a_constant_of_a_derived_table_reaches_a_subquery(lab: Lab, value: str) -> None:
+    source = f"FROM (SELECT {value} AS known, id FROM item) AS d WHERE id = 1"
+    expected = [(30 if value == "TRUE" else 0,)]
+    assert lab.rows(f"SELECT (SELECT count(*) FROM item WHERE d.known) {source}") == expected
+    assert lab.rows(f"SELECT (SELECT 1 FROM item WHERE d.known LIMIT 1) IS NULL {source}") == [
+        (value != "TRUE",)
+    ]
+    deep = "NOT (" * 40 + "known" + ")" * 40
+    assert lab.rows(f"SELECT ({deep}) IS TRUE {source}") == [(value == "TRUE",)]
+
+
+def test_an_operand_that_is_named_again_inside_survives_the_split(lab: Lab) -> None:
+    # NULLIF and COALESCE name their operand, which is the same one at every level.
+    nested = "NULLIF(maker + 1, 0 + " * 30 + "COALESCE(maker + 1, 0)" + ")" * 30
+    assert lab.rows(f"SELECT {nested} FROM item WHERE id IN (1, 7) ORDER BY id") == [(2,), (None,)]
+
+
+@pytest.mark.parametrize(
+    "source", ["id FROM item ORDER BY id", "id FROM item", "id FROM item ORDER BY price"]
+)
+def test_the_largest_limit_is_no_limit(lab: Lab, source: str) -> None:
+    most = 2**63 - 1
+    assert len(lab.rows(f"SELECT {source} LIMIT {most} OFFSET 1")) == 29
+    assert lab.rows(f"SELECT {source} LIMIT {most} OFFSET {most}") == []
+
+
+def test_a_row_that_fails_the_filter_is_not_decoded_further(lab: Lab) -> None:
+    plan = lab.plan("SELECT name FROM item WHERE price > 3 AND stock = 1", Parameters.of(None))
+    filtering, rest = plan.source().split("continue", 1)
+    assert "decode()" not in filtering
+    assert "decode()" in rest
+
+
+def test_more_answers_than_are_kept_are_still_right(lab: Lab) -> None:
+    numbers = ", ".join(f"({number % 150})" for number in range(450))
+    source = f"(VALUES {numbers}) AS v"
+    condition = "column1 IN (SELECT id FROM item WHERE id <= v.column1)"
+    assert lab.rows(f"SELECT count(*) FROM {source} WHERE {condition}") == [(90,)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
@@ -23,8 +23,10 @@ from ferrisdb.errors import (
     UndefinedParameter,
     UniqueViolation,
 )
-from ferrisdb.query.result import ROWS_MADE_AT_EXECUTE
-from ferrisdb.query.session import Session, SessionStatus, SharedState
+from ferrisdb.query.guard import Guard
+from ferrisdb.query.result import ROWS_MADE_AT_EXECUTE, RowSource
+from ferrisdb.query.session import Result, ResultColumn, Session, SessionStatus, SharedState
+from ferrisdb.query.types import INTEGER
 from ferrisdb.txn.api import IsolationLevel
 from ferrisdb.txn.local import LocalStore
 
@@ -103,6 +105,21 @@ def test_rollback_takes_the_unread_rows_away(filled: Session) -> None:
     result = filled.execute("SELECT v FROM t")
     filled.rollback()
     with pytest.raises(InterfaceError, match="rolled back"):
+        result.fetch_all()
+
+
+@pytest.mark.parametrize("go_on", [Result.fetch_batch, Result.settle])
+def test_rows_lost_to_an_interrupt_are_not_the_end_of_the_result(go_on: Callable[[Result], object]) -> None:
+    def batches() -> Iterator[list[tuple[int]]]:
+        yield [(1,)]
+        raise KeyboardInterrupt
+
+    source = RowSource(batches(), Guard("result"), end=lambda error: None, abandon=lambda: None)
+    result = Result("SELECT", (ResultColumn("n", INTEGER),), source=source)
+    assert result.fetch_batch() == [(1,)]
+    with pytest.raises(KeyboardInterrupt):
+        go_on(result)
+    with pytest.raises(InterfaceError, match="interrupted"):
         result.fetch_all()
 
 
@@ -189,6 +206,12 @@ def test_each_run_of_execute_many_sees_the_runs_before(session: Session) -> None
     sql = "INSERT INTO t VALUES ((SELECT coalesce(max(id), 0) FROM t) + 1, ?)"
     assert session.execute_many(sql, [("a",), ("b",), ("c",)]) == 3
     assert [row[0] for row in session.execute("SELECT id FROM t").rows] == [1, 2, 3]
+
+
+def test_execute_many_refuses_what_holds_no_rows(session: Session) -> None:
+    with pytest.raises(InterfaceError, match="iterable of parameters, not int"):
+        session.execute_many("INSERT INTO t VALUES (?, ?)", 7)  # type: ignore[arg-type]
+    assert session.status is SessionStatus.IDLE
 
 
 def test_execute_many_refuses_what_changes_no_rows(session: Session) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ferrisdb.errors import Error, InterfaceError, StorageError
 from ferrisdb.storage.env import AppendFile
-from ferrisdb.storage.group_commit import GroupCommit, LogWriteFailed
+from ferrisdb.storage.group_commit import GroupCommit, LogWriteFailed, _Request
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.wal import LogWriter, SegmentReader, encode_writes
 
@@ -50,7 +50,11 @@ class Target:
         self.file = ScriptedFile(self.env.open_append("000001.wal"))
         self.log._file = self.file
         self.visible: list[tuple[int, Writes]] = []
+        self.before_room: Step = nothing
         self.before_group: Step = nothing
+
+    def wait_for_room(self) -> None:
+        self.before_room()
 
     def prepare_group(self) -> LogWriter:
         self.before_group()
@@ -249,16 +253,112 @@ def test_an_action_runs_between_two_groups_and_its_error_is_its_own() -> None:
     assert committers.outcomes == {"a": 1, "b": 2}
 
 
-def test_an_interrupt_of_the_leader_leaves_nobody_waiting() -> None:
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", ["before_append", "before_sync"])
+def test_an_interrupted_leader_leaves_alone_and_the_others_are_served(step: str) -> None:
+    target = Target()
+    commits = GroupCommit(target, 0)
+    committers = Committers(commits)
+
+    def interrupt_when_others_wait() -> None:
+        setattr(target.file, step, nothing)
+        committers.start("a")
+        committers.wait_until_queued(1)
+        raise KeyboardInterrupt
+
+    setattr(target.file, step, interrupt_when_others_wait)
+    with pytest.raises(KeyboardInterrupt):
+        commits.commit({b"k": b"v"}, encode_writes({b"k": b"v"}), is_durable=True)
+    committers.join()
+    assert committers.outcomes == {"a": 1}
+    assert target.logged() == target.visible == [(1, {b"a": b"1", b"durable": None})]
+
+
+def test_those_in_the_group_of_an_interrupted_leader_are_written_by_the_next() -> None:
+    target = Target()
+    commits = GroupCommit(target, 0)
+    committers = Committers(commits)
+
+    def gather() -> None:
+        for name in "abc":
+            committers.start(name)
+        committers.wait_until_queued(4)
+        target.file.before_sync = interrupt_once
+
+    def interrupt_once() -> None:
+        assert len(commits._group) == 4
+        target.file.before_sync = nothing
+        target.before_room = nothing
+        raise KeyboardInterrupt
+
+    target.before_room = gather
+    with pytest.raises(KeyboardInterrupt):
+        commits.commit({b"k": b"v"}, encode_writes({b"k": b"v"}), is_durable=True)
+    committers.join()
+    assert sorted(committers.outcomes) == ["a", "b", "c"]
+    assert sorted(committers.outcomes.values()) == [1, 2, 3]
+    assert target.logged() == target.visible
+    assert not any(b"k" in writes for _, writes in target.visible)
+
+
+def test_an_interrupt_while_there_is_no_room_harms_nobody() -> None:
+    target = Target()
+    commits = GroupCommit(target, 0)
+    target.before_room = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        commits.commit({b"k": b"v"}, encode_writes({b"k": b"v"}), is_durable=True)
+    target.before_room = nothing
+    assert commits.commit({b"k": b"v"}, encode_writes({b"k": b"v"}), is_durable=True) == 1
+
+
+def test_an_interrupt_does_not_hide_a_failed_sync() -> None:
     target = Target()
     commits = GroupCommit(target, 0)
 
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+    def fail_and_interrupt() -> None:
+        try:
+            fail()
+        except StorageError:
+            interrupt()
 
-    target.file.before_sync = interrupt
-    with pytest.raises(LogWriteFailed) as caught:
+    target.file.before_sync = fail_and_interrupt
+    with pytest.raises(LogWriteFailed):
         commits.commit({b"k": b"v"}, encode_writes({b"k": b"v"}), is_durable=True)
-    assert isinstance(caught.value.__cause__, KeyboardInterrupt)
+    target.file.before_sync = nothing
     with pytest.raises(StorageError, match="refuses writes"):
         commits.commit({b"k": b"v"}, encode_writes({b"k": b"v"}), is_durable=True)
+
+
+def test_an_interrupt_that_comes_just_as_a_waiter_is_woken_is_raised_when_it_is_served() -> None:
+    class Interrupted:
+        """The lock is taken, and only then the exception comes."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.lock.acquire()
+
+        def acquire(self) -> None:
+            self.lock.acquire()
+            raise KeyboardInterrupt
+
+        def release(self) -> None:
+            self.lock.release()
+
+    target = Target()
+    commits = GroupCommit(target, 0)
+    began, go_on = hold_first_sync(target)
+    committers = Committers(commits)
+    committers.start("a")
+    assert began.wait(10)
+    request = _Request({b"k": b"v"}, encode_writes({b"k": b"v"}), True)
+    request.parking = Interrupted()  # type: ignore[assignment]
+    commits._queue.append(request)
+    timer = threading.Timer(0.05, go_on.set)
+    timer.start()
+    assert isinstance(commits._park(request, request.parking), KeyboardInterrupt)
+    timer.join()
+    committers.join()
+    assert commits._leader is request

@@ -266,3 +266,20 @@ def test_whatever_the_schedule_nobody_sleeps_for_ever_and_no_two_hold_the_same_k
     assert not table._exclusive
     assert not table._shared
     assert not table._queues
+
+
+def test_a_closed_table_gives_no_lock_not_even_a_free_one(table: LockTable) -> None:
+    table.close()
+    with pytest.raises(errors.InterfaceError):
+        table.acquire(LockOwner(1), b"k", LockMode.EXCLUSIVE)
+
+
+def test_who_ends_without_having_left_the_queue_is_given_nothing_later(table: LockTable) -> None:
+    """An interrupt may come between queueing and falling asleep."""
+    holder, gone = LockOwner(1), LockOwner(2)
+    table.acquire(holder, b"k", LockMode.EXCLUSIVE)
+    with table._mutex:
+        table._enqueue(gone, b"k", LockMode.EXCLUSIVE)
+    table.release_all(gone, None)
+    table.release_all(holder, None)
+    table.acquire(LockOwner(3), b"k", LockMode.EXCLUSIVE)

@@ -269,6 +269,8 @@ class TestRules:
             tx.put(b"a", b"1")
         with pytest.raises(errors.ReadOnlyTransaction):
             tx.delete(b"a")
+        with pytest.raises(errors.ReadOnlyTransaction):
+            tx.lock([b"a"], LockMode.SHARE)
         assert tx.get(b"a") is None
 
     def test_a_level_that_is_not_built_is_refused_not_weakened(self, store: Store) -> None:

@@ -68,3 +68,12 @@ def test_a_transaction_that_grows_past_its_bound_is_told_and_keeps_what_it_had()
         own.write(b"b", b"x" * 500)
     assert own.values == {b"a": b"x" * 500}
     own.write(b"c", b"small")
+
+
+def test_a_key_written_again_and_again_is_counted_once() -> None:
+    writes = WriteSet(max_bytes=1000)
+    for number in range(100):
+        writes.write(b"counter", b"%03d" % number)
+    once = WriteSet(max_bytes=1000)
+    once.write(b"counter", b"000")
+    assert writes.size_bytes == once.size_bytes

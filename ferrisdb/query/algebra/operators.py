@@ -13,8 +13,9 @@ A rule is a function from tree to tree. What a node computes is said by its expr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query.ast import JoinKind
 from ferrisdb.query.bind.expressions import (
     AggregateCall,
@@ -67,7 +68,7 @@ class Plan:
         return iter(())
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class KeyRange:
     """What a scan asks of an ordered key: equal first columns, then bounds on the next.
 
@@ -88,7 +89,7 @@ class KeyRange:
             yield self.upper[0]
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class AccessPath:
     """How a scan reaches its rows. `index` None is the table's own key order.
 
@@ -107,7 +108,7 @@ class AccessPath:
 FULL_SCAN = AccessPath(None, (), (KeyRange(),))
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Scan(Plan):
     """The rows of a table. `columns` are the slots that are decoded."""
 
@@ -124,7 +125,7 @@ class Scan(Plan):
             yield from key_range.expressions()
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Values(Plan):
     """Rows of expressions. One row without columns is what SELECT without FROM reads."""
 
@@ -140,7 +141,7 @@ class Values(Plan):
             yield from row
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class _OverOne(Plan):
     input: Plan
 
@@ -155,7 +156,7 @@ class _OverOne(Plan):
         return self if inputs[0] is self.input else replace(self, input=inputs[0])
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Filter(_OverOne):
     """Rows for which every condition is TRUE, tried in order."""
 
@@ -165,7 +166,7 @@ class Filter(_OverOne):
         return iter(self.conditions)
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Project(_OverOne):
     """New slots, computed from each row. The input's own slots end here."""
 
@@ -179,7 +180,7 @@ class Project(_OverOne):
         return (expression for _, expression in self.items)
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Aggregate(_OverOne):
     """One row for each distinct key, or exactly one when there is no key at all."""
 
@@ -195,12 +196,12 @@ class Aggregate(_OverOne):
         yield from (call for _, call in self.calls)
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Distinct(_OverOne):
     """The first of equal rows. NULLs are equal here."""
 
 
-@dataclass(frozen=True)
+@immutable
 class SortKey:
     expression: Expression
     is_descending: bool
@@ -212,7 +213,7 @@ class SortKey:
         return self.nulls_first == self.is_descending
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Sort(_OverOne):
     keys: tuple[SortKey, ...]
 
@@ -220,7 +221,7 @@ class Sort(_OverOne):
         return (key.expression for key in self.keys)
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Limit(_OverOne):
     """`limit` NULL or None is all rows; `offset` rows are passed over first."""
 
@@ -231,7 +232,7 @@ class Limit(_OverOne):
         return (e for e in (self.limit, self.offset) if e is not None)
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class TopN(_OverOne):
     """Sort and Limit in one: keeps only as many rows as can still be asked for."""
 
@@ -246,7 +247,7 @@ class TopN(_OverOne):
             yield self.offset
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class _OverTwo(Plan):
     left: Plan
     right: Plan
@@ -265,7 +266,7 @@ class _OverTwo(Plan):
         return replace(self, left=left, right=right)
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class Join(_OverTwo):
     """Before a way is chosen. CROSS is INNER without conditions."""
 
@@ -276,7 +277,7 @@ class Join(_OverTwo):
         return iter(self.conditions)
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class HashJoin(_OverTwo):
     """Right side into a hash table by its keys, left side streams past and looks up.
 
@@ -295,7 +296,7 @@ class HashJoin(_OverTwo):
         yield from self.conditions
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class LoopJoin(_OverTwo):
     """For each left row, the right rows that satisfy the conditions.
 

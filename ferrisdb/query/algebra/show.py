@@ -122,7 +122,7 @@ def _not(node: Not) -> str:
     if isinstance(inner, IsTest):
         return f"{operand(inner.operand)} IS NOT {_TESTS[inner.test]}"
     if isinstance(inner, InList):
-        return show(inner).replace(" IN (", " NOT IN (", 1)
+        return _in_list(inner, "NOT ")
     if isinstance(inner, InQuery):
         return f"{operand(inner.operand)} NOT IN (subquery)"
     if isinstance(inner, Like):
@@ -133,6 +133,11 @@ def _not(node: Not) -> str:
 
 
 _TESTS = {None: "NULL", True: "TRUE", False: "FALSE"}
+
+
+def _in_list(node: InList, negation: str = "") -> str:
+    items = shortened([show(item) for item in node.items])
+    return f"{operand(node.operand)} {negation}IN ({items})"
 
 
 def _like(node: Like, negation: str = "") -> str:
@@ -172,7 +177,7 @@ _SHOW: dict[type, Callable[..., str]] = {
     Not: _not,
     IsTest: lambda node: f"{operand(node.operand)} IS {_TESTS[node.test]}",
     DistinctFrom: lambda node: f"{operand(node.left)} IS DISTINCT FROM {operand(node.right)}",
-    InList: lambda node: f"{operand(node.operand)} IN ({shortened([show(item) for item in node.items])})",
+    InList: _in_list,
     Like: _like,
     Case: _case,
     Let: lambda node: show(_inlined(node)),

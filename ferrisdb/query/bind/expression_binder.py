@@ -10,7 +10,7 @@ one level for each operator; their spine is walked in a loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ from ferrisdb.query.bind.expressions import (
     ScalarQuery,
     SlotRef,
     call,
+    slots_of,
     walk,
 )
 from ferrisdb.query.bind.scope import Scope
@@ -340,6 +341,7 @@ class ExpressionBinder:
             function = aggregate_function(node.name, [a.type for a in arguments], node.is_star)
         if function is None:
             return None
+        self._refuse_outer_aggregate(node, arguments)
         if not was_allowed:
             raise GroupingError(
                 f"aggregate functions are not allowed in {clause}",
@@ -357,6 +359,16 @@ class ExpressionBinder:
         return AggregateCall(
             node.name, typed, node.is_distinct, function.result_type, function, node.is_star, node.position
         )
+
+    def _refuse_outer_aggregate(self, node: ast.FunctionCall, arguments: Sequence[Expression]) -> None:
+        """An aggregate of outer columns alone belongs to the query around, says the standard."""
+        used = set().union(*(slots_of(argument) for argument in arguments))
+        if used and not any(self._scope.owns(slot) for slot in used):
+            raise NotSupportedError(
+                f"{node.name}() takes columns of the query around only, and would be its aggregate",
+                position=node.position,
+                hint="compute it in the query around, and give it a name there",
+            )
 
     # --- subqueries ---------------------------------------------------------------------
 

@@ -14,9 +14,10 @@ identity of function objects do not take part, names and types do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query import types
 from ferrisdb.query.types import SqlType, Value
 
@@ -66,7 +67,7 @@ class Expression:
         return self
 
 
-@dataclass(frozen=True)
+@immutable
 class Constant(Expression):
     value: Value
     type: SqlType
@@ -76,7 +77,7 @@ class Constant(Expression):
         return self.value is None
 
 
-@dataclass(frozen=True)
+@immutable
 class ParameterRef(Expression):
     """The value given with the statement. Only text and NULL, alike UNKNOWN, can be NULL."""
 
@@ -88,7 +89,7 @@ class ParameterRef(Expression):
         return self.type is types.UNKNOWN
 
 
-@dataclass(frozen=True)
+@immutable
 class Now(Expression):
     """The statement's clock: the same instant wherever it stands."""
 
@@ -96,7 +97,7 @@ class Now(Expression):
     is_nullable: ClassVar[bool] = False  # type: ignore[misc]
 
 
-@dataclass(frozen=True)
+@immutable
 class SlotRef(Expression):
     """`is_nullable` belongs to the place: a LEFT JOIN makes its right side's columns NULL."""
 
@@ -108,7 +109,7 @@ class SlotRef(Expression):
         return self.slot.type
 
 
-@dataclass(frozen=True)
+@immutable
 class Call(Expression):
     """A function, an operator or a cast. A strict one is NULL when an argument is."""
 
@@ -131,7 +132,7 @@ def call(function: ScalarFunction, arguments: tuple[Expression, ...], type: SqlT
     return Call(name, arguments, type, is_nullable, function)
 
 
-@dataclass(frozen=True)
+@immutable
 class Cast(Expression):
     """A cast, implicit or written; implicit ones are not printed. Without a function the
     Python value stays as it is and only its type changes."""
@@ -152,13 +153,13 @@ class Cast(Expression):
         return replace(self, operand=children[0])
 
 
-@dataclass(frozen=True)
+@immutable
 class _Boolean(Expression):
     type: ClassVar[SqlType] = types.BOOLEAN  # type: ignore[misc]
 
 
-@dataclass(frozen=True)
-class And(_Boolean):
+@immutable
+class _Chain(_Boolean):
     """Any number of conditions, flat, so that a long chain is not a deep tree."""
 
     parts: tuple[Expression, ...]
@@ -171,25 +172,22 @@ class And(_Boolean):
         return self.parts
 
     def rebuild(self, children: Sequence[Expression]) -> Expression:
-        return And(tuple(children))
+        return type(self)(tuple(children))
 
 
-@dataclass(frozen=True)
-class Or(_Boolean):
-    parts: tuple[Expression, ...]
+class And(_Chain):
+    """TRUE when all parts are."""
 
-    @property
-    def is_nullable(self) -> bool:  # type: ignore[override]
-        return any(part.is_nullable for part in self.parts)
-
-    def children(self) -> Sequence[Expression]:
-        return self.parts
-
-    def rebuild(self, children: Sequence[Expression]) -> Expression:
-        return Or(tuple(children))
+    __slots__ = ()
 
 
-@dataclass(frozen=True)
+class Or(_Chain):
+    """TRUE when one part is."""
+
+    __slots__ = ()
+
+
+@immutable
 class Not(_Boolean):
     operand: Expression
 
@@ -204,7 +202,7 @@ class Not(_Boolean):
         return Not(children[0])
 
 
-@dataclass(frozen=True)
+@immutable
 class IsTest(_Boolean):
     """`operand IS test`, where `test` is None, True or False. Never NULL."""
 
@@ -219,7 +217,7 @@ class IsTest(_Boolean):
         return IsTest(children[0], self.test)
 
 
-@dataclass(frozen=True)
+@immutable
 class DistinctFrom(_Boolean):
     """`left IS DISTINCT FROM right`, of one type: NULL is a value like another."""
 
@@ -234,7 +232,7 @@ class DistinctFrom(_Boolean):
         return replace(self, left=children[0], right=children[1])
 
 
-@dataclass(frozen=True)
+@immutable
 class InList(_Boolean):
     """`operand IN (items)`; operand and items are of one type."""
 
@@ -252,7 +250,7 @@ class InList(_Boolean):
         return InList(children[0], tuple(children[1:]))
 
 
-@dataclass(frozen=True)
+@immutable
 class Like(_Boolean):
     operand: Expression
     pattern: Expression
@@ -273,7 +271,7 @@ class Like(_Boolean):
         return replace(self, operand=children[0], pattern=children[1], escape=escape)
 
 
-@dataclass(frozen=True)
+@immutable
 class Case(Expression):
     """Conditions in order; the first that is TRUE gives its result. Evaluated lazily."""
 
@@ -293,7 +291,7 @@ class Case(Expression):
         return Case(pairs, children[-1], self.type)
 
 
-@dataclass(frozen=True)
+@immutable
 class Let(Expression):
     """Evaluate `value` once, call it `slot` within `body`: for operands that SQL writes once."""
 
@@ -316,7 +314,7 @@ class Let(Expression):
         return Let(self.slot, children[0], children[1])
 
 
-@dataclass(frozen=True)
+@immutable
 class AggregateCall(Expression):
     """An aggregate before grouping is resolved; afterwards a `SlotRef` stands in its place."""
 
@@ -336,7 +334,7 @@ class AggregateCall(Expression):
         return replace(self, arguments=tuple(children))
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class SubqueryExpression(Expression):
     """A query inside an expression. `outer_slots` are those it needs from around it."""
 
@@ -344,7 +342,7 @@ class SubqueryExpression(Expression):
     outer_slots: tuple[SlotRef, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class ScalarQuery(SubqueryExpression):
     """One column, at most one row; no row is NULL."""
 
@@ -356,13 +354,13 @@ class ScalarQuery(SubqueryExpression):
         return self.slot.type
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class ExistsQuery(SubqueryExpression):
     type: ClassVar[SqlType] = types.BOOLEAN  # type: ignore[misc]
     is_nullable: ClassVar[bool] = False  # type: ignore[misc]
 
 
-@dataclass(frozen=True, eq=False)
+@immutable(eq=False)
 class InQuery(SubqueryExpression):
     """`operand IN (plan)`; `slot` is the plan's one column, of the operand's type."""
 
@@ -403,15 +401,20 @@ def walk(expression: Expression) -> Iterator[Expression]:
 def slots_of(expression: Expression) -> set[Slot]:
     """The slots that must have a value before the expression can be computed."""
     used: set[Slot] = set()
-    bound: set[Slot] = set()
-    for node in walk(expression):
+    pending = [expression]
+    while pending:
+        node = pending.pop()
         if isinstance(node, SlotRef):
             used.add(node.slot)
         elif isinstance(node, SubqueryExpression):
             used.update(ref.slot for ref in node.outer_slots)
-        elif isinstance(node, Let):
-            bound.add(node.slot)
-    return used - bound
+        if isinstance(node, Let):
+            # The slot is bound in the body alone: the same one may be free beside this Let.
+            used |= slots_of(node.body) - {node.slot}
+            pending.append(node.value)
+        else:
+            pending.extend(node.children())
+    return used
 
 
 def has_subquery(expression: Expression) -> bool:

@@ -10,17 +10,34 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ferrisdb.errors import AmbiguousColumn, InvalidColumnReference, UndefinedColumn, UndefinedTable
+from ferrisdb.immutable import immutable
 from ferrisdb.query import ast, limits
 from ferrisdb.query.algebra.operators import Join, Plan, Scan, TableSource, Values
 from ferrisdb.query.ast import JoinKind
 from ferrisdb.query.bind.coercion import located, unified
 from ferrisdb.query.bind.expression_binder import ExpressionBinder
 from ferrisdb.query.bind.expressions import Expression, SlotRef, call, conjuncts
-from ferrisdb.query.bind.scope import Relation, Scope, derived_relation, did_you_mean, table_relation
+from ferrisdb.query.bind.scope import (
+    Relation,
+    Scope,
+    ShownColumn,
+    derived_relation,
+    did_you_mean,
+    table_relation,
+)
 from ferrisdb.query.values import binary_operator
 
 if TYPE_CHECKING:
     from ferrisdb.query.bind.query_binder import QueryBinder
+
+
+@immutable
+class _BoundItem:
+    """An item of FROM: its plan, what names may stand for, and what `*` shows of it."""
+
+    plan: Plan
+    relations: list[Relation]
+    shown: list[ShownColumn]
 
 
 class FromBinder:
@@ -33,21 +50,23 @@ class FromBinder:
     def bind(self, items: Sequence[ast.FromItem]) -> Plan:
         if not items:
             return Values((), ((),))
-        plan, _ = self._item(items[0])
-        for item in items[1:]:
-            right, _ = self._item(item)
-            plan = Join(plan, right, JoinKind.CROSS, ())
+        bound = [self._item(item) for item in items]
+        self._scope.shown = [column for item in bound for column in item.shown]
+        plan = bound[0].plan
+        for item in bound[1:]:
+            plan = Join(plan, item.plan, JoinKind.CROSS, ())
         return plan
 
-    def _item(self, item: ast.FromItem) -> tuple[Plan, list[Relation]]:
+    def _item(self, item: ast.FromItem) -> _BoundItem:
         limits.check_tables(len(self._scope.relations) + 1, item.position)
         if isinstance(item, ast.TableRef):
-            return self.table(item)
+            scan, relation = self.table(item)
+            return _BoundItem(scan, [relation], _columns(relation))
         if isinstance(item, ast.DerivedTable):
             return self._derived(item)
         return self._join(item)
 
-    def table(self, ref: ast.TableRef) -> tuple[Scan, list[Relation]]:
+    def table(self, ref: ast.TableRef) -> tuple[Scan, Relation]:
         table = self._queries.catalog.table(ref.name)
         if table is None:
             names = {known.name: known.name for known in self._queries.catalog.tables()}
@@ -59,9 +78,9 @@ class FromBinder:
         source = TableSource(table, ref.alias or ref.name)
         relation = table_relation(source, self._queries.numbers)
         self._scope.add(relation, ref.position)
-        return Scan(source), [relation]
+        return Scan(source), relation
 
-    def _derived(self, item: ast.DerivedTable) -> tuple[Plan, list[Relation]]:
+    def _derived(self, item: ast.DerivedTable) -> _BoundItem:
         # Its names are looked up outside this FROM: a derived table does not see its neighbours.
         bound = self._queries.subquery(item.query, self._scope.parent)
         names = list(bound.names)
@@ -75,24 +94,27 @@ class FromBinder:
             slot.name, slot.table = name, item.alias
         relation = derived_relation(item.alias, names, bound.plan.output)
         self._scope.add(relation, item.position)
-        return bound.plan, [relation]
+        return _BoundItem(bound.plan, [relation], _columns(relation))
 
-    def _join(self, join: ast.Join) -> tuple[Plan, list[Relation]]:
-        left, left_relations = self._item(join.left)
-        right, right_relations = self._item(join.right)
+    def _join(self, join: ast.Join) -> _BoundItem:
+        left, right = self._item(join.left), self._item(join.right)
         conditions: tuple[Expression, ...] = ()
         if join.using:
-            conditions = self._using(join, left_relations, right_relations)
+            conditions = self._using(join, left.relations, right.relations)
         elif join.condition is not None:
             visible = Scope(self._scope.parent)
-            visible.relations = [*left_relations, *right_relations]
+            visible.relations = [*left.relations, *right.relations]
             conditions = conjuncts(
                 ExpressionBinder(self._queries, visible, "JOIN/ON").condition(join.condition)
             )
         if join.kind is JoinKind.LEFT:
-            for relation in right_relations:
+            for relation in right.relations:
                 relation.is_nullable = True
-        return Join(left, right, join.kind, conditions), left_relations + right_relations
+        return _BoundItem(
+            Join(left.plan, right.plan, join.kind, conditions),
+            left.relations + right.relations,
+            _merged(left.shown, right.shown, join.using),
+        )
 
     def _using(self, join: ast.Join, left: list[Relation], right: list[Relation]) -> tuple[Expression, ...]:
         conditions = []
@@ -105,8 +127,6 @@ class FromBinder:
         for name in join.using:
             for relation in right:
                 relation.hidden.add(name)
-            if name not in self._scope.using:
-                self._scope.using.append(name)
         return tuple(conditions)
 
     def _side(self, name: str, relations: list[Relation], join: ast.Join, side: str) -> SlotRef:
@@ -122,3 +142,13 @@ class FromBinder:
                 position=join.position,
             )
         return ref
+
+
+def _columns(relation: Relation) -> list[ShownColumn]:
+    return [ShownColumn(name, relation, position) for position, name in relation.names()]
+
+
+def _merged(left: list[ShownColumn], right: list[ShownColumn], using: Sequence[str]) -> list[ShownColumn]:
+    """The columns of a join: those of USING first and once, by the left side's value."""
+    first = [column for name in using for column in left if column.name == name]
+    return first + [column for column in (*left, *right) if column.name not in using]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ferrisdb.errors import GroupingError, InvalidColumnReference, SqlSyntaxError, UndefinedTable
+from ferrisdb.immutable import immutable
 from ferrisdb.query import ast, limits, types
 from ferrisdb.query.algebra.operators import Distinct, Filter, Limit, Plan, Project, Sort, SortKey, Values
 from ferrisdb.query.algebra.show import show
@@ -28,7 +29,7 @@ from ferrisdb.query.types import SqlType
 from ferrisdb.query.values import CastContext
 
 
-@dataclass(frozen=True)
+@immutable
 class BoundQuery:
     """A plan whose output slots have these names, in order."""
 

@@ -11,9 +11,9 @@ is one column for both.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import NamedTuple
 
 from ferrisdb.errors import AmbiguousColumn, DuplicateAlias, UndefinedColumn, UndefinedTable
 from ferrisdb.query import ast
@@ -68,6 +68,14 @@ class Relation:
         return iter(sorted(pairs))
 
 
+class ShownColumn(NamedTuple):
+    """A column as `*` shows it: one that USING merged stands for both sides."""
+
+    name: str
+    relation: Relation
+    position: int
+
+
 def table_relation(source: TableSource, numbers: SlotNumbers) -> Relation:
     columns = source.table.columns
     key = source.table.primary_key
@@ -97,13 +105,13 @@ def derived_relation(alias: str, names: list[str], slots: tuple[Slot, ...]) -> R
 class Scope:
     """The relations of one FROM, and the scope around it."""
 
-    __slots__ = ("parent", "relations", "using")
+    __slots__ = ("parent", "relations", "shown")
 
     def __init__(self, parent: Scope | None) -> None:
         self.parent = parent
         self.relations: list[Relation] = []
-        self.using: list[str] = []
-        """Columns merged by USING, which `*` shows first."""
+        self.shown: list[ShownColumn] = []
+        """What `*` stands for."""
 
     def add(self, relation: Relation, position: int) -> None:
         if any(other.alias == relation.alias for other in self.relations):
@@ -205,26 +213,14 @@ class Scope:
         return {f"{r.alias}.{column}": column for r in self._around() for column in r.columns}
 
     def star(self) -> list[tuple[str, SlotRef]]:
-        """`*`: columns of USING first and once, then the relations in order."""
-        shown = []
-        for column in self.using:
-            ref = self.find(column, self.relations, 0)
-            if ref is not None:
-                shown.append((column, ref))
-        for relation in self.relations:
-            for position, name in relation.names():
-                if name not in self.using or not self._is_merged(relation, name):
-                    shown.append((name, relation.ref(position)))
-        return shown
-
-    def _is_merged(self, relation: Relation, name: str) -> bool:
-        if name in relation.hidden:
-            return True
-        return any(name in other.hidden for other in self.relations)
+        """The columns of `*`, with their names."""
+        return [(column.name, column.relation.ref(column.position)) for column in self.shown]
 
 
 def did_you_mean(wrong: str, candidates: dict[str, str]) -> str | None:
     """A hint with the nearest name. `candidates` maps what to show to what to compare."""
+    import difflib  # noqa: PLC0415 - only what went wrong needs it
+
     near = difflib.get_close_matches(wrong, set(candidates.values()), n=1, cutoff=0.6)
     if not near:
         return None

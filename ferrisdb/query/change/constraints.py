@@ -18,16 +18,16 @@ the transaction again meets the row and reports UniqueViolation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ferrisdb.errors import NotNullViolation, UniqueViolation
+from ferrisdb.immutable import immutable
 from ferrisdb.query.schema import Table
 from ferrisdb.query.types import Value
 from ferrisdb.query.values import format_value
 from ferrisdb.txn.api import Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class KeyRule:
     """A PRIMARY KEY or UNIQUE rule. `columns` are positions in the table's columns."""
 

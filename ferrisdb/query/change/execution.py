@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query.change.row_ids import RowIdAllocator
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.txn.api import Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Execution:
     """`now` is the statement's clock: the same for every row."""
 

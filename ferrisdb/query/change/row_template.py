@@ -12,10 +12,10 @@ Most INSERTs have no third kind and never meet the planner: that is the fast pat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from ferrisdb.errors import DatatypeMismatch, Error
+from ferrisdb.immutable import immutable
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.execution import Execution
@@ -28,7 +28,7 @@ from ferrisdb.query.values import CastContext, arithmetic_error, can_cast, cast_
 Convert = Callable[[Value], Value]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ParameterValue:
     """`convert` None takes the value as it is. `target` is a position in the table's columns."""
 

@@ -15,9 +15,9 @@ Without GROUP BY the states are plain local variables. Either way the function's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query.algebra.operators import Aggregate
 from ferrisdb.query.bind.expressions import AggregateCall, Slot
 from ferrisdb.query.compile import support
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ferrisdb.query.compile.program import Consume, Program
 
 
-@dataclass(frozen=True)
+@immutable
 class _State:
     """An aggregate's states: one, or two for avg. `initial` is code; `places` hold them."""
 

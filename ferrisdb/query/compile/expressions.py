@@ -45,11 +45,11 @@ from ferrisdb.query.bind.expressions import (
     SubqueryExpression,
     slots_of,
 )
-from ferrisdb.query.compile import support
+from ferrisdb.query.compile import matching
 from ferrisdb.query.compile.code import Code, all_of, any_of, deepest, nest
 from ferrisdb.query.compile.writer import Namespace
 from ferrisdb.query.types import DATE
-from ferrisdb.query.values import ScalarFunction, like_matcher
+from ferrisdb.query.values import ScalarFunction
 
 MAX_NESTING = 25
 
@@ -77,31 +77,31 @@ class ExpressionCompiler:
 
     def __init__(self, host: Host, environment: Environment) -> None:
         self._host = host
-        self._names = host.namespace
+        self.names = host.namespace
         self._environment = dict(environment)
 
     def value(self, expression: Expression) -> str:
-        return self._value(expression).text
+        return self.code(expression).text
 
     def truth(self, expression: Expression) -> str:
         return self._truth(expression).text
 
     # --- the three forms ----------------------------------------------------------------
 
-    def _value(self, expression: Expression) -> Code:
+    def code(self, expression: Expression) -> Code:
         return self._bounded(expression, _VALUE[type(expression)](self, expression))
 
     def _truth(self, expression: Expression) -> Code:
         compiler = _TRUTH.get(type(expression))
         if compiler is None:
-            return self._value(expression)
+            return self.code(expression)
         return self._bounded(expression, compiler(self, expression))
 
     def _falsity(self, expression: Expression) -> Code:
         compiler = _FALSITY.get(type(expression))
         if compiler is not None:
             return self._bounded(expression, compiler(self, expression))
-        value = self._value(expression)
+        value = self.code(expression)
         if expression.is_nullable:
             return Code(f"({value.text} is False)", value.depth + 1)
         return Code(f"(not {value.text})", value.depth + 1)
@@ -111,7 +111,7 @@ class ExpressionCompiler:
             return code
         used = sorted(slots_of(expression), key=lambda slot: slot.id)
         names = list(dict.fromkeys(self._environment[slot] for slot in used))
-        names = [name for name in names if name not in self._names.values]
+        names = [name for name in names if name not in self.names.values]
         return Code(f"{self._host.helper(names, code.text)}({', '.join(names)})", 1)
 
     # --- leaves -------------------------------------------------------------------------
@@ -119,10 +119,10 @@ class ExpressionCompiler:
     def _constant(self, node: Constant) -> Code:
         if node.value is None or node.value is True or node.value is False:
             return Code(str(node.value))
-        return Code(self._names.name(node.value))
+        return Code(self.names.name(node.value))
 
     def _parameter(self, node: ParameterRef) -> Code:
-        key = self._names.name(node.key)
+        key = self.names.name(node.key)
         return Code(self._host.prologue(("parameter", node.key), "p", f"parameters[{key}]"))
 
     def _now(self, node: Now) -> Code:
@@ -137,10 +137,10 @@ class ExpressionCompiler:
     # --- calls --------------------------------------------------------------------------
 
     def _call(self, node: Call) -> Code:
-        arguments = [self._value(argument) for argument in node.arguments]
+        arguments = [self.code(argument) for argument in node.arguments]
         if not node.function.is_strict:
             return self._apply(node.function, arguments)
-        guards, arguments = self._guards(node.arguments, arguments, "is None")
+        guards, arguments = self.guards(node.arguments, arguments, "is None")
         applied = self._apply(node.function, arguments)
         if not guards:
             return applied
@@ -155,17 +155,17 @@ class ExpressionCompiler:
         return self._guarded_call(node, "not {}")
 
     def _guarded_call(self, node: Call, form: str) -> Code:
-        arguments = [self._value(argument) for argument in node.arguments]
+        arguments = [self.code(argument) for argument in node.arguments]
         if not node.function.is_strict:
             applied = self._apply(node.function, arguments)
             return applied if form == "{}" else nest("({} is False)", applied)
         guards: list[Code] = []
         if not (form == "{}" and _is_false_of_null(node)):
-            guards, arguments = self._guards(node.arguments, arguments, "is not None")
+            guards, arguments = self.guards(node.arguments, arguments, "is not None")
         applied = self._apply(node.function, arguments)
         return all_of([*guards, Code(form.format(applied.text), applied.depth)])
 
-    def _guards(
+    def guards(
         self, arguments: Sequence[Expression], codes: Sequence[Code], test: str
     ) -> tuple[list[Code], list[Code]]:
         """NULL tests of the arguments that need one, and code that reads them again."""
@@ -178,7 +178,7 @@ class ExpressionCompiler:
                 guards.append(Code(f"{code.text} {test}", code.depth))
                 names.append(code)
                 continue
-            name = self._names.fresh("t")
+            name = self.names.fresh("t")
             guards.append(Code(f"({name} := {code.text}) {test}", code.depth + 1))
             names.append(Code(name))
         return guards, names
@@ -187,17 +187,17 @@ class ExpressionCompiler:
         depth = deepest(arguments) + 2
         texts = [argument.text for argument in arguments]
         if function.template is not None:
-            self._names.include(function.names)
+            self.names.include(function.names)
             return Code(function.template.format(*texts), depth)
-        return Code(f"{self._names.name(function.call, 'f')}({', '.join(texts)})", depth)
+        return Code(f"{self.names.name(function.call, 'f')}({', '.join(texts)})", depth)
 
     def _cast(self, node: Cast) -> Code:
         if isinstance(node.operand, ParameterRef):
             return self._cast_parameter(node, node.operand)
-        operand = self._value(node.operand)
+        operand = self.code(node.operand)
         if node.function is None:
             return operand
-        guards, arguments = self._guards([node.operand], [operand], "is None")
+        guards, arguments = self.guards([node.operand], [operand], "is None")
         applied = self._apply(node.function, arguments)
         return nest("(None if {} else {})", guards[0], applied) if guards else applied
 
@@ -205,7 +205,7 @@ class ExpressionCompiler:
         source = self._parameter(parameter).text
         if node.function is None:
             return Code(source)
-        function = self._names.name(node.function.call, "f")
+        function = self.names.name(node.function.call, "f")
         code = f"None if {source} is None else {function}({source})"
         key = ("cast", parameter.key, node.type)
         return Code(self._host.prologue(key, "p", code))
@@ -222,11 +222,11 @@ class ExpressionCompiler:
         """`decided` as soon as one part is; else NULL when a part is; else the other value."""
         tests, unknowns = [], []
         for part in parts:
-            code = self._value(part)
+            code = self.code(part)
             if part.is_nullable:
                 name = code.text
                 if not name.isidentifier():
-                    name = self._names.fresh("t")
+                    name = self.names.fresh("t")
                     code = Code(f"({name} := {code.text})", code.depth + 1)
                 unknowns.append(f"{name} is None")
                 tests.append(Code(f"{code.text} is {decided}", code.depth))
@@ -249,8 +249,8 @@ class ExpressionCompiler:
         return all_of([self._falsity(part) for part in node.parts])
 
     def _not(self, node: Not) -> Code:
-        operand = self._value(node.operand)
-        guards, arguments = self._guards([node.operand], [operand], "is None")
+        operand = self.code(node.operand)
+        guards, arguments = self.guards([node.operand], [operand], "is None")
         if guards:
             return nest("(None if {} else not {})", guards[0], arguments[0])
         return nest("(not {})", operand)
@@ -270,102 +270,21 @@ class ExpressionCompiler:
             return nest("(True if {} else False)", self._falsity(node.operand))
         if not node.operand.is_nullable:
             return Code("False")
-        return nest("({} is None)", self._value(node.operand))
+        return nest("({} is None)", self.code(node.operand))
 
     def _is_test_falsity(self, node: IsTest) -> Code:
         if node.test is None and node.operand.is_nullable:
-            return nest("({} is not None)", self._value(node.operand))
+            return nest("({} is not None)", self.code(node.operand))
         return nest("(not {})", self._is_test(node))
 
     def _distinct_from(self, node: DistinctFrom) -> Code:
         # None is equal to itself alone in Python, which is just what DISTINCT asks.
-        return nest("({} != {})", self._value(node.left), self._value(node.right))
-
-    def _in_list(self, node: InList) -> Code:
-        operand = self._value(node.operand)
-        members, unknown = self._members(node)
-        name = operand.text
-        if not name.isidentifier():
-            name = self._names.fresh("t")
-        head = f"({name} := {operand.text})" if name != operand.text else name
-        null = f"None if {head} is None else " if node.operand.is_nullable else ""
-        if not null:
-            members = Code(members.text.replace("\0", head, 1).replace("\0", name), members.depth)
-        members = Code(members.text.replace("\0", name), members.depth)
-        miss = "False"
-        if unknown:
-            miss = f"None if {' or '.join(unknown)} else False" if "True" not in unknown else "None"
-        return Code(f"({null}True if {members.text} else {miss})", max(operand.depth, members.depth) + 2)
-
-    def _members(self, node: InList) -> tuple[Code, list[str]]:
-        """The test of membership with \\0 for the operand, and what makes a miss unknown."""
-        constants = {item.value for item in node.items if isinstance(item, Constant)}
-        unknown = ["True"] if None in constants else []
-        constants.discard(None)
-        tests = [Code(f"\0 in {self._names.name(frozenset(constants))}")] if constants else []
-        for item in node.items:
-            if isinstance(item, Constant):
-                continue
-            code = self._value(item)
-            if item.is_nullable:
-                name = code.text if code.text.isidentifier() else self._names.fresh("t")
-                if name != code.text:
-                    code = Code(f"({name} := {code.text})", code.depth + 1)
-                unknown.append(f"{name} is None")
-            tests.append(Code(f"\0 == {code.text}", code.depth))
-        return (any_of(tests) if tests else Code("(\0 is False and False)")), unknown
-
-    def _in_list_truth(self, node: InList) -> Code:
-        constants = {item.value for item in node.items if isinstance(item, Constant)} - {None}
-        if any(not isinstance(item, Constant) for item in node.items):
-            return self._in_list(node)
-        return nest(f"({{}} in {self._names.name(frozenset(constants))})", self._value(node.operand))
-
-    def _in_list_falsity(self, node: InList) -> Code:
-        values = [item.value for item in node.items if isinstance(item, Constant)]
-        if len(values) < len(node.items):
-            return nest("({} is False)", self._in_list(node))
-        if None in values:
-            return Code("False")
-        operand = self._value(node.operand)
-        guards, arguments = self._guards([node.operand], [operand], "is not None")
-        missing = nest(f"({{}} not in {self._names.name(frozenset(values))})", arguments[0])
-        return all_of([*guards, missing])
-
-    # --- LIKE ---------------------------------------------------------------------------
-
-    def _like(self, node: Like) -> Code:
-        guards, match = self._match(node, "is None")
-        if not guards:
-            return match
-        return nest("(None if {} else {})", Code(" or ".join(g.text for g in guards), deepest(guards)), match)
-
-    def _like_truth(self, node: Like) -> Code:
-        guards, match = self._match(node, "is not None")
-        return all_of([*guards, match])
-
-    def _like_falsity(self, node: Like) -> Code:
-        guards, match = self._match(node, "is not None")
-        return all_of([*guards, nest("(not {})", match)])
-
-    def _match(self, node: Like, test: str) -> tuple[list[Code], Code]:
-        escape_is_known = node.escape is None or isinstance(node.escape, Constant)
-        if isinstance(node.pattern, Constant) and node.pattern.value is not None and escape_is_known:
-            escape = node.escape.value if isinstance(node.escape, Constant) else None
-            if node.escape is None or escape is not None:
-                matcher = like_matcher(str(node.pattern.value), _text(escape), node.is_case_insensitive)
-                guards, names = self._guards([node.operand], [self._value(node.operand)], test)
-                return guards, Code(f"{self._names.name(matcher, 'f')}({names[0].text})", names[0].depth + 1)
-        children = node.children()
-        guards, names = self._guards(children, [self._value(child) for child in children], test)
-        texts = [name.text for name in names] + (["None"] if node.escape is None else [])
-        texts.append(str(node.is_case_insensitive))
-        return guards, Code(f"{self._names.name(support.like, 'f')}({', '.join(texts)})", deepest(names) + 1)
+        return nest("({} != {})", self.code(node.left), self.code(node.right))
 
     # --- CASE and Let -------------------------------------------------------------------
 
     def _case(self, node: Case) -> Code:
-        return self._case_with(node, self._value)
+        return self._case_with(node, self.code)
 
     def _case_truth(self, node: Case) -> Code:
         return self._case_with(node, self._truth)
@@ -380,7 +299,7 @@ class ExpressionCompiler:
 
     def _let(self, node: Let) -> Code:
         return nest(
-            f"({{1}} if {{0}} is {self._let_name(node)} else None)", *self._let_parts(node, self._value)
+            f"({{1}} if {{0}} is {self._let_name(node)} else None)", *self._let_parts(node, self.code)
         )
 
     def _let_truth(self, node: Let) -> Code:
@@ -394,7 +313,7 @@ class ExpressionCompiler:
 
     def _let_parts(self, node: Let, form: Callable[[Expression], Code]) -> tuple[Code, Code]:
         """The operand, stored and therefore identical to its name; then the body over it."""
-        value = self._value(node.value)
+        value = self.code(node.value)
         name = self._let_name(node)
         self._environment[node.slot] = name
         return Code(f"({name} := {value.text})", value.depth + 1), form(node.body)
@@ -406,15 +325,11 @@ class ExpressionCompiler:
 
     def _in_query(self, node: InQuery) -> Code:
         answer = self._host.subquery(node, self._environment)
-        return nest(f"{answer}.contains({{}})", self._value(node.operand))
+        return nest(f"{answer}.contains({{}})", self.code(node.operand))
 
     def _in_query_truth(self, node: InQuery) -> Code:
         answer = self._host.subquery(node, self._environment)
-        return nest(f"({{}} in {answer}.values)", self._value(node.operand))
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+        return nest(f"({{}} in {answer}.values)", self.code(node.operand))
 
 
 def _is_false_of_null(node: Call) -> bool:
@@ -437,8 +352,8 @@ _VALUE: dict[type, Callable[..., Code]] = {
     Not: _C._not,
     IsTest: _C._is_test,
     DistinctFrom: _C._distinct_from,
-    InList: _C._in_list,
-    Like: _C._like,
+    InList: matching.in_list,
+    Like: matching.like,
     Case: _C._case,
     Let: _C._let,
     ScalarQuery: _C._scalar_query,
@@ -450,8 +365,8 @@ _TRUTH: dict[type, Callable[..., Code]] = {
     And: _C._and_truth,
     Or: _C._or_truth,
     Not: _C._not_truth,
-    InList: _C._in_list_truth,
-    Like: _C._like_truth,
+    InList: matching.in_list_truth,
+    Like: matching.like_truth,
     Case: _C._case_truth,
     Let: _C._let_truth,
     InQuery: _C._in_query_truth,
@@ -462,7 +377,7 @@ _FALSITY: dict[type, Callable[..., Code]] = {
     Or: _C._or_falsity,
     Not: _C._not_falsity,
     IsTest: _C._is_test_falsity,
-    InList: _C._in_list_falsity,
-    Like: _C._like_falsity,
+    InList: matching.in_list_falsity,
+    Like: matching.like_falsity,
     Let: _C._let_falsity,
 }

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
+from keyword import iskeyword
 from typing import Any
 
 from ferrisdb.errors import broken
@@ -109,21 +110,21 @@ class Program:
             write(dict(outer))
         kinds = {ref.slot.type.kind for ref in node.outer_slots}
         if kinds <= _MEMO_KINDS:
-            name = self._memoized(name, arguments)
+            size = support.MEMO_SETS if isinstance(node, InQuery) else support.MEMO_SIZE
+            name = self._memoized(name, arguments, size)
         return f"{name}({', '.join(arguments)})"
 
-    def _memoized(self, function: str, arguments: Sequence[str]) -> str:
+    def _memoized(self, function: str, arguments: Sequence[str], size: int) -> str:
         """The function, asked once for each distinct list of arguments."""
         name, memo = self.namespace.fresh("memo"), self.namespace.fresh("answers")
         self._prologue_lines.append(f"{memo} = {{}}")
-        listed = ", ".join(arguments)
-        size = self.namespace.name(support.MEMO_SIZE)
+        listed, limit = ", ".join(arguments), self.namespace.name(size)
         self._functions.append(
             [
                 f"def {name}({listed}):",
                 f"    found = {memo}.get(({listed},))" if arguments else f"    found = {memo}.get(())",
                 "    if found is None:",
-                f"        if len({memo}) >= {size}: {memo}.clear()",
+                f"        if len({memo}) >= {limit}: {memo}.clear()",
                 f"        found = {memo}[{tuple_of(list(arguments))}] = ({function}({listed}),)",
                 "    return found[0]",
             ]
@@ -202,6 +203,10 @@ class Program:
             self.writer.line(f"if not {self.expressions(outer, row).truth(condition)}: continue")
 
     def _filter(self, plan: Filter, outer: Mapping[Slot, str], consume: Consume) -> None:
+        if isinstance(plan.input, Scan):
+            scans.produce_scan(self, plan.input, outer, consume, plan.conditions)
+            return
+
         def filtered(row: dict[Slot, str]) -> None:
             self.filter(plan.conditions, outer, row)
             consume(row)
@@ -213,7 +218,8 @@ class Program:
             names: dict[Slot, str] = {}
             for slot, expression in plan.items:
                 code = self.expressions(outer, row).value(expression)
-                if not code.isidentifier():
+                # None, True and False are no names: a subquery could not take them as arguments.
+                if not code.isidentifier() or iskeyword(code):
                     self.writer.line(f"c{slot.id} = {code}")
                     code = f"c{slot.id}"
                 names[slot] = code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -16,6 +17,9 @@ ONCE = (None,)
 
 MEMO_SIZE = 10_000
 """Answers of a correlated subquery that are kept, then all dropped."""
+
+MEMO_SETS = 100
+"""The same for IN, whose one answer is a whole set of values."""
 
 
 class InAnswer:
@@ -51,8 +55,9 @@ def row_window(limit: int | None, offset: int | None) -> tuple[int, int | None]:
         raise InvalidParameterValue("LIMIT must not be negative")
     if offset is not None and offset < 0:
         raise InvalidParameterValue("OFFSET must not be negative")
-    start = offset or 0
-    return start, None if limit is None else start + limit
+    # No result has more rows than sys.maxsize, and islice takes no larger bound.
+    start = min(offset or 0, sys.maxsize)
+    return start, None if limit is None else min(start + limit, sys.maxsize)
 
 
 def like(text: str, pattern: str, escape: str | None, is_case_insensitive: bool) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from ferrisdb.errors import DuplicateColumn, StatementTooLarge, UndefinedColumn
+from ferrisdb.immutable import immutable
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.execution import Execution
@@ -20,7 +20,7 @@ MAX_KEY_COLUMNS = 32
 """PostgreSQL's limit as well."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Definition:
     """`catalog` is what the transaction sees before the statement."""
 

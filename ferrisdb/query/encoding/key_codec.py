@@ -65,11 +65,6 @@ class KeyCodec:
         """The key of one value for each type. Raises InvariantViolation for other values."""
         self._readers = [_READERS[type.kind] for type in self.types]
 
-    def encode_prefix(self, values: Sequence[Value]) -> bytes:
-        """The beginning that all keys with these first values share."""
-        parts = [_encode_value(type, value) for type, value in zip(self.types, values, strict=False)]
-        return self.prefix + b"".join(parts)
-
     def decode(self, data: bytes) -> tuple[Value, ...]:
         """The values, NUMERIC in its shortest form or the column's scale. Raises CorruptionError."""
         values: list[Value] = []

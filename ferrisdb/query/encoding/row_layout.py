@@ -28,9 +28,9 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from ferrisdb.errors import broken
+from ferrisdb.immutable import immutable
 from ferrisdb.query.schema import Column
 from ferrisdb.query.types import Kind, SqlType
 
@@ -85,7 +85,7 @@ def storage_of(type: SqlType) -> Storage:
     return _BY_KIND.get(type.kind) or broken(f"a column of type {type} cannot be stored")
 
 
-@dataclass(frozen=True)
+@immutable
 class Field:
     """A column's place. `slot` counts the fixed columns or the variable ones, from 0."""
 

@@ -15,9 +15,10 @@ column is not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query.algebra.operators import FULL_SCAN, AccessPath, Filter, KeyRange, Plan, Scan, TableSource
 from ferrisdb.query.bind.expressions import (
     Call,
@@ -40,7 +41,7 @@ _LOWER = {">": False, ">=": True}
 _UPPER = {"<": False, "<=": True}
 
 
-@dataclass(frozen=True)
+@immutable
 class _Match:
     """A condition as `column operator value`; IN has several values."""
 
@@ -49,7 +50,7 @@ class _Match:
     values: tuple[Expression, ...]
 
 
-@dataclass(frozen=True)
+@immutable
 class _Candidate:
     score: AccessScore
     access: AccessPath

@@ -10,14 +10,13 @@ index order   read in an index's order instead of sorting only for a LIMIT
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_PROBES = 200
 """Values of an IN list that are looked up one by one; more are a filter."""
 
 
-@dataclass(frozen=True, order=True)
-class AccessScore:
+class AccessScore(NamedTuple):
     """Compared field by field, the larger the better."""
 
     is_point: bool
@@ -31,8 +30,7 @@ class AccessScore:
         return self.is_point or self.equal_columns > 0 or self.bounds > 0
 
 
-@dataclass(frozen=True, order=True)
-class JoinScore:
+class JoinScore(NamedTuple):
     """How good a table is as the next one to join."""
 
     is_unique: bool

@@ -14,11 +14,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ferrisdb.errors import broken, invariant
+from ferrisdb.immutable import immutable
 from ferrisdb.query.parse import table_file
 from ferrisdb.query.parse.rules import REDUCERS, Reducer
 
@@ -33,7 +33,7 @@ ParseRule = tuple[str, int, Reducer | None]
 """(name, number of symbols, function); None hands the only value on."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Tables:
     rows: list[Row]
     rules: list[ParseRule]

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from ferrisdb.immutable import immutable
 from ferrisdb.query.types import SqlType, Value
 
 
-@dataclass(frozen=True)
+@immutable
 class ScalarFunction:
     """One operator, function or cast, chosen for the types of its arguments.
 
@@ -55,7 +56,7 @@ class AggregateKind(enum.Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
+@immutable
 class AggregateFunction:
     """A fold over the rows of a group: `state = initial(); state = step(state, *arguments); finish(state)`.
 

@@ -23,7 +23,7 @@ import functools
 import math
 import sys
 from decimal import Decimal
-from typing import NoReturn, SupportsIndex, SupportsInt
+from typing import NoReturn
 
 from ferrisdb.errors import DivisionByZero, Error, NumericValueOutOfRange
 from ferrisdb.query.types import INTEGER_MAX, INTEGER_MIN
@@ -249,8 +249,3 @@ def fit_numeric(value: Decimal | int, precision: int, scale: int) -> Decimal:
             f" less than {bound}.",
         )
     return rounded
-
-
-def as_index(value: SupportsInt | SupportsIndex) -> int:
-    """A count of characters or places, cut to what a machine can hold."""
-    return max(-(2**31), min(2**31, int(value)))
