@@ -44,6 +44,14 @@ _PROMPTS = {
     SessionStatus.OPEN: "ferris*> ",
     SessionStatus.FAILED: "ferris!> ",
 }
+_HABITS = {
+    "exit": ".quit",
+    "quit": ".quit",
+    "help": ".help",
+    "\\q": ".quit",
+    "\\dt": ".tables",
+    "\\?": ".help",
+}
 _CONTINUATION = "   ...> "
 
 
@@ -103,8 +111,9 @@ class Shell:
         # finaliser would be where a Ctrl-C arrives, and Python drops what a finaliser raises.
         gc.collect()
         try:
-            if text.lstrip().startswith("."):
-                run_dot_command(text.strip(), self._surroundings)
+            command = _dot_command(text)
+            if command is not None:
+                run_dot_command(command, self._surroundings)
             else:
                 self._run_statements(text)
         except ScriptFailed as failure:
@@ -153,8 +162,15 @@ def _continuation(width: int, line_number: int, wrap_count: int) -> str:
 
 def is_finished(text: str) -> bool:
     """Whether Enter runs the text: nothing, a dot command, or statements up to a semicolon."""
+    return not text.strip() or _dot_command(text) is not None or is_complete(text)
+
+
+def _dot_command(text: str) -> str | None:
+    """The dot command that stands there, also when a habit from other shells left out the dot."""
     stripped = text.strip()
-    return not stripped or stripped.startswith(".") or is_complete(text)
+    if stripped.startswith("."):
+        return stripped
+    return _HABITS.get(stripped.lower().rstrip(";"))
 
 
 def _tell(text: str) -> None:

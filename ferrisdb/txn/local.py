@@ -15,7 +15,9 @@ rather than given as something else.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
+import weakref
 
 from ferrisdb import errors
 from ferrisdb.storage.engine import Engine
@@ -41,6 +43,7 @@ class LocalStore:
         self._mutex = threading.Lock()
         self._open: dict[int, LocalTransaction] = {}
         self._is_closed = False
+        _live_stores.add(self)
 
     @classmethod
     def open(cls, path: str, options: StorageOptions | None = None) -> LocalStore:
@@ -126,3 +129,20 @@ class LocalStore:
         self._locks.release_all(transaction.lock_owner, commit_timestamp)
         with self._mutex:
             self._open.pop(transaction.id, None)
+
+    def _disown(self) -> None:
+        """In a forked child: whoever held these mutexes at the fork is not there to let go."""
+        self._mutex = threading.Lock()
+        self._locks.disown()
+
+
+_live_stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
+
+
+def _disown_all_in_child() -> None:
+    for store in list(_live_stores):
+        store._disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all_in_child)

@@ -142,6 +142,10 @@ class LockTable:
                     waiter.gate.release()
             self._queues.clear()
 
+    def disown(self) -> None:
+        """In a forked child: the mutex may have been held by a thread that is not here."""
+        self._mutex = threading.Lock()
+
     # Everything below is called with the mutex held.
 
     def _may_have(self, owner: LockOwner, key: bytes, mode: LockMode) -> bool:

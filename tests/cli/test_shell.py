@@ -190,6 +190,10 @@ def test_ctrl_c_stops_a_statement_and_the_transaction_it_ran_in(terminal: Termin
     [
         ("", True),
         (".tables", True),
+        ("exit", True),
+        ("quit;", True),
+        ("\\dt", True),
+        ("exit strategy", False),
         ("SELECT 1", False),
         ("SELECT 1;", True),
         ("SELECT ';", False),
@@ -199,6 +203,12 @@ def test_ctrl_c_stops_a_statement_and_the_transaction_it_ran_in(terminal: Termin
 )
 def test_when_enter_runs_what_was_typed(text: str, finished: bool) -> None:
     assert is_finished(text) is finished
+
+
+@pytest.mark.parametrize("word", ["exit", "quit;", "\\q"])
+def test_the_words_that_leave_other_shells_leave_this_one(terminal: Terminal, word: str) -> None:
+    terminal.type(f"{word}\r")
+    assert terminal.wait_for_exit() == 0
 
 
 def test_a_line_that_is_too_long_for_the_terminal_goes_on_without_a_prompt(terminal: Terminal) -> None:
