@@ -18,7 +18,8 @@ Two locks, always taken in this order: `_order_lock` for the sorted keys, and in
 `_arrivals_lock` for the list of new keys. A writer takes only the second, and that is held
 for a list `extend` or a slice, so a long merge by a reader never makes a writer wait.
 
-The structure that LevelDB uses here, a skip list, costs ten times as much in Python.
+The structure that LevelDB uses here, a skip list, is in `skip_list_memtable.py`; in Python a
+write or a point read costs ten times as much there.
 
 Limits: a reader of an old timestamp walks the chain of a hot key version by version.
 """
@@ -54,8 +55,8 @@ _timestamp_of = itemgetter(0)
 _value_of = itemgetter(1)
 
 
-class Memtable:
-    """Versions of keys. `add` is called by one thread at a time; reads run beside it."""
+class SortedMemtable:
+    """See `memtable_kinds.Memtable`."""
 
     def __init__(self) -> None:
         self._newest: dict[bytes, _Version] = {}
@@ -76,6 +77,10 @@ class Memtable:
     def version_count(self) -> int:
         """Versions held, tombstones included."""
         return self._version_count
+
+    def empty_twin(self) -> SortedMemtable:
+        """A new, empty one."""
+        return SortedMemtable()
 
     def add(self, timestamp: int, writes: Mapping[bytes, bytes | None]) -> None:
         """Put one commit in: of each key a value, or None to delete it.

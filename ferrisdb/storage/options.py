@@ -18,6 +18,15 @@ class Durability(enum.Enum):
     system has written it. What a power cut leaves is always a prefix of the commits."""
 
 
+class MemtableKind(enum.Enum):
+    """Which structure holds the newest writes. Both answer alike (see `memtable_kinds`)."""
+
+    SORTED = "sorted"
+    """A dict, and keys sorted when an order is asked for."""
+    SKIP_LIST = "skip list"
+    """Always in order; readers take no lock. Ten times slower in Python, ranges twice."""
+
+
 class RecoveryMode(enum.Enum):
     """What opening does with a log whose end is not whole."""
 
@@ -32,6 +41,7 @@ class StorageOptions:
     memtable_bytes: int = 32 * 1024 * 1024
     """The memtable is flushed when it passes this. Also what a recovery replays at most, times
     the number of memtables."""
+    memtable: MemtableKind = MemtableKind.SORTED
     block_bytes: int = 4096
     """Of a table: what one point read decodes and checks."""
     cache_bytes: int = 64 * 1024 * 1024

@@ -35,7 +35,7 @@ from ferrisdb.storage.file_names import (
 )
 from ferrisdb.storage.flush import describe_table
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
-from ferrisdb.storage.memtable import Memtable
+from ferrisdb.storage.memtable_kinds import Memtable, new_memtable
 from ferrisdb.storage.options import RecoveryMode, StorageOptions
 from ferrisdb.storage.sources import LiveSources, SealedMemtable, Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
@@ -151,7 +151,7 @@ def _create(env: Env, folder: str, options: StorageOptions) -> Recovered:
     state = ManifestState(oldest_log_number=log.number)
     manifest = Manifest.create(env, folder, numbers, state, options.manifest_bytes)
     _remove_orphans(env, folder, manifest)
-    return Recovered(manifest, numbers, log, LiveSources(Sources(Memtable(), (), ())), 0)
+    return Recovered(manifest, numbers, log, LiveSources(Sources(new_memtable(options.memtable), (), ())), 0)
 
 
 def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) -> Recovered:
@@ -161,7 +161,7 @@ def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) 
     try:
         for entry in manifest.state.tables:
             tables.append(_open_table(env, folder, entry, cache))
-        segments, last_timestamp = _replay_segments(env, folder, manifest.state, tolerate_tail)
+        segments, last_timestamp = _replay_segments(env, folder, manifest.state, options)
         last = segments[-1]
         # What was found may be there only in the cache of a machine whose process was killed:
         # names here, the log and the manifest when they are opened below. New commits rely on
@@ -197,7 +197,7 @@ def _open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> 
 
 
 def _replay_segments(
-    env: Env, folder: str, state: ManifestState, tolerate_tail: bool
+    env: Env, folder: str, state: ManifestState, options: StorageOptions
 ) -> tuple[list[_Segment], int]:
     """The live segments, oldest first, and the last commit's timestamp."""
     found = (parse_name(name) for name in env.list_directory(folder))
@@ -209,6 +209,7 @@ def _replay_segments(
     if not numbers or numbers[0] != state.oldest_log_number:
         path = join(folder, log_name(state.oldest_log_number))
         raise CorruptionError("a log segment is missing", file=path, offset=0)
+    tolerates_tail = options.recovery_mode is RecoveryMode.TOLERATE_TAIL
     last_timestamp = state.last_timestamp
     segments: list[_Segment] = []
     for number in numbers:
@@ -218,9 +219,9 @@ def _replay_segments(
             number,
             path,
             last_timestamp=last_timestamp,
-            may_be_torn=tolerate_tail and number == numbers[-1],
+            may_be_torn=tolerates_tail and number == numbers[-1],
         )
-        memtable = Memtable()
+        memtable = new_memtable(options.memtable)
         for record in reader:
             memtable.add(record.timestamp, dict(zip(record.keys, record.values, strict=True)))
         last_timestamp = reader.last_timestamp

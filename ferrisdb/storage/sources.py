@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Protocol
 
 from ferrisdb.immutable import immutable
-from ferrisdb.storage.memtable import Memtable
+from ferrisdb.storage.memtable_kinds import Memtable
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.version import Chunk, Found
 
@@ -79,7 +79,9 @@ class LiveSources:
         """Put an empty memtable in front of the active one."""
         with self.changed:
             sealed = SealedMemtable(self.now.active, log_number)
-            self.now = replace(self.now, active=Memtable(), flushing=(sealed, *self.now.flushing))
+            self.now = replace(
+                self.now, active=sealed.memtable.empty_twin(), flushing=(sealed, *self.now.flushing)
+            )
             self.changed.notify_all()
 
     def replace_oldest_memtable(self, table: SSTableReader) -> None:

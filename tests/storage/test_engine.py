@@ -9,6 +9,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import AppendFile
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.memory_env import MemoryEnv
-from ferrisdb.storage.options import Durability, RecoveryMode, StorageOptions
+from ferrisdb.storage.options import Durability, MemtableKind, RecoveryMode, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
 
 Writes = dict[bytes, bytes | None]
@@ -54,10 +55,12 @@ values = st.none() | st.binary(max_size=12) | st.just(b"long" * 100)
 class EngineModel(RuleBasedStateMachine):
     """Whatever is done, each timestamp shows what a dict of all commits up to it shows."""
 
+    options = TINY
+
     def __init__(self) -> None:
         super().__init__()
         self.env = MemoryEnv()
-        self.engine = Engine.open(self.env, "db", TINY)
+        self.engine = Engine.open(self.env, "db", self.options)
         self.history: list[dict[bytes, bytes]] = [{}]
         self.newest: dict[bytes, int] = {}
 
@@ -80,12 +83,12 @@ class EngineModel(RuleBasedStateMachine):
     @rule()
     def close_and_open(self) -> None:
         self.engine.close()
-        self.engine = Engine.open(self.env, "db", TINY)
+        self.engine = Engine.open(self.env, "db", self.options)
 
     @rule()
     def kill_and_open(self) -> None:
         self.env, killed = self.env.copy(), self.engine
-        self.engine = Engine.open(self.env, "db", TINY)
+        self.engine = Engine.open(self.env, "db", self.options)
         killed.close()
 
     @rule(lo=keys, hi=st.none() | keys, reverse=st.booleans(), data=st.data())
@@ -118,8 +121,14 @@ class EngineModel(RuleBasedStateMachine):
         self.engine.close()
 
 
+class EngineOnSkipLists(EngineModel):
+    options = replace(TINY, memtable=MemtableKind.SKIP_LIST)
+
+
 TestEngineModel = EngineModel.TestCase
 TestEngineModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestEngineOnSkipLists = EngineOnSkipLists.TestCase
+TestEngineOnSkipLists.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
 
 
 # --- opening ----------------------------------------------------------------------------

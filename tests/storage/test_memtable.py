@@ -1,4 +1,4 @@
-"""The memtable against its model, and readers beside a writer."""
+"""Both memtables against one model, and readers beside a writer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ferrisdb.errors import InvariantViolation
-from ferrisdb.storage.memtable import LARGEST_SLICE_KEYS, Memtable
+from ferrisdb.storage.memtable import LARGEST_SLICE_KEYS
+from ferrisdb.storage.memtable_kinds import Memtable, new_memtable
+from ferrisdb.storage.options import MemtableKind
 from ferrisdb.storage.version import MISSING
 
+pytestmark = pytest.mark.parametrize("kind", MemtableKind)
 
-def memtable_of(versions: model.Versions) -> Memtable:
-    memtable = Memtable()
+
+def memtable_of(versions: model.Versions, kind: MemtableKind) -> Memtable:
+    memtable = new_memtable(kind)
     for timestamp, writes in model.commits(versions):
         memtable.add(timestamp, writes)
     return memtable
 
 
-def test_a_reader_sees_the_newest_version_at_or_below_its_timestamp():
-    memtable = Memtable()
+def test_a_reader_sees_the_newest_version_at_or_below_its_timestamp(kind):
+    memtable = new_memtable(kind)
     memtable.add(2, {b"a": b"y"})
     memtable.add(5, {b"a": None})
     memtable.add(9, {b"a": b"x"})
@@ -37,16 +41,16 @@ def test_a_reader_sees_the_newest_version_at_or_below_its_timestamp():
 
 
 @given(model.versions, model.timestamps)
-def test_point_reads_answer_as_the_model_does(versions, timestamp):
-    memtable = memtable_of(versions)
+def test_point_reads_answer_as_the_model_does(kind, versions, timestamp):
+    memtable = memtable_of(versions, kind)
     for key in [*versions, b"absent"]:
         assert memtable.read(key, timestamp) == model.read(versions, key, timestamp)
         assert memtable.newest_timestamp(key) == max(versions.get(key, [0]))
 
 
 @given(model.versions, model.timestamps, st.booleans())
-def test_ranges_answer_as_the_model_does(versions, timestamp, reverse):
-    memtable = memtable_of(versions)
+def test_ranges_answer_as_the_model_does(kind, versions, timestamp, reverse):
+    memtable = memtable_of(versions, kind)
     for lo in [b"", b"b", *versions]:
         for hi in [None, b"b", *versions]:
             found = model.rows(memtable.chunks(lo, hi, timestamp, reverse=reverse))
@@ -54,17 +58,17 @@ def test_ranges_answer_as_the_model_does(versions, timestamp, reverse):
 
 
 @given(model.versions)
-def test_a_sealed_memtable_gives_every_version_in_file_order(versions):
-    memtable = memtable_of(versions)
+def test_a_sealed_memtable_gives_every_version_in_file_order(kind, versions):
+    memtable = memtable_of(versions, kind)
     assert list(memtable.entries()) == model.entries(versions)
     assert memtable.version_count == len(model.entries(versions))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_range_longer_than_one_slice_comes_whole(reverse):
+def test_a_range_longer_than_one_slice_comes_whole(kind, reverse):
     count = 3 * LARGEST_SLICE_KEYS
     keys = [b"%06d" % number for number in range(count)]
-    memtable = Memtable()
+    memtable = new_memtable(kind)
     memtable.add(1, dict.fromkeys(keys, b"v"))
 
     found = model.rows(memtable.chunks(b"", None, 1, reverse=reverse))
@@ -72,8 +76,8 @@ def test_a_range_longer_than_one_slice_comes_whole(reverse):
     assert [key for key, _ in found] == (keys[::-1] if reverse else keys)
 
 
-def test_the_first_slice_of_a_range_is_short():
-    memtable = Memtable()
+def test_the_first_slice_of_a_range_is_short(kind):
+    memtable = new_memtable(kind)
     memtable.add(1, {b"%06d" % number: b"v" for number in range(10_000)})
 
     keys, _ = next(memtable.chunks(b"", None, 1))
@@ -82,8 +86,8 @@ def test_the_first_slice_of_a_range_is_short():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_keys_that_arrive_during_a_scan_are_not_shown(reverse):
-    memtable = Memtable()
+def test_keys_that_arrive_during_a_scan_are_not_shown(kind, reverse):
+    memtable = new_memtable(kind)
     before = [b"%06d" % number for number in range(0, 4000, 2)]
     memtable.add(1, dict.fromkeys(before, b"old"))
 
@@ -96,8 +100,8 @@ def test_keys_that_arrive_during_a_scan_are_not_shown(reverse):
     assert found == [(key, b"old") for key in sorted(before, reverse=reverse)]
 
 
-def test_bytes_grow_with_keys_and_with_versions():
-    memtable = Memtable()
+def test_bytes_grow_with_keys_and_with_versions(kind):
+    memtable = new_memtable(kind)
     assert memtable.approximate_bytes == 0
     memtable.add(1, {b"k" * 100: b"v" * 1000})
     first = memtable.approximate_bytes
@@ -108,17 +112,17 @@ def test_bytes_grow_with_keys_and_with_versions():
     assert 1000 < second < first, "a new version of a key costs less than a new key"
 
 
-def test_versions_of_a_key_must_come_in_order():
-    memtable = Memtable()
+def test_versions_of_a_key_must_come_in_order(kind):
+    memtable = new_memtable(kind)
     memtable.add(5, {b"a": b"x"})
     with pytest.raises(InvariantViolation, match="comes after"):
         memtable.add(5, {b"a": b"y"})
 
 
-def test_readers_beside_a_writer_see_exactly_what_was_published():
+def test_readers_beside_a_writer_see_exactly_what_was_published(kind):
     """Commit t writes t into key t, and into a hot key. A reader that was told of t must see
     keys 1..t, in order, and the hot key at t, whatever the writer has done since."""
-    memtable = Memtable()
+    memtable = new_memtable(kind)
     published = 0
     wrong: list[str] = []
     stop = threading.Event()
