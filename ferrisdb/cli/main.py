@@ -4,6 +4,8 @@
     ferrisdb [PATH] -c SQL | -f FILE     run and leave
     ... | ferrisdb [PATH]                run what comes through the pipe
     ferrisdb import PATH TABLE FILE      load a CSV file
+    ferrisdb inspect PATH wal | ...      show what the files hold, byte by byte
+    ferrisdb check PATH                  verify every file
 
 Whatever happens, the user sees one clear report on standard error, never a traceback.
 Nothing that only the shell or one format needs is imported before it is needed: a short
@@ -32,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if sys.stdout is None:
             raise OperationalError("standard output is closed")
-        if given[:1] == ["import"]:
-            return _import(given[1:])
+        if given[:1] and given[0] in _COMMANDS:
+            return _COMMANDS[given[0]](given[1:])
         return _shell(given)
     except KeyboardInterrupt:
         print("cancelled", file=sys.stderr)
@@ -101,7 +103,8 @@ def _shell_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ferrisdb",
         description="Run SQL in a FerrisDB database, or type it in the shell.",
-        epilog="`ferrisdb import --help` tells how to load CSV files. "
+        epilog="`ferrisdb import --help` tells how to load CSV files, `ferrisdb inspect --help` how to "
+        "look into a database's files, `ferrisdb check --help` how to verify them. "
         "A database in a folder called import is ./import.",
         allow_abbrev=False,
     )
@@ -129,3 +132,18 @@ def _import(given: list[str]) -> int:
     from ferrisdb.cli.import_command import run_import  # noqa: PLC0415
 
     return run_import(given)
+
+
+def _inspect(given: list[str]) -> int:
+    from ferrisdb.cli.inspect_command import run_inspect  # noqa: PLC0415
+
+    return run_inspect(given)
+
+
+def _check(given: list[str]) -> int:
+    from ferrisdb.cli.check_command import run_check  # noqa: PLC0415
+
+    return run_check(given)
+
+
+_COMMANDS = {"import": _import, "inspect": _inspect, "check": _check}

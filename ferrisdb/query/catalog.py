@@ -30,7 +30,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import Any, NoReturn
 
@@ -128,9 +128,13 @@ def _view(version: bytes, tables: Sequence[Table]) -> CatalogView:
 
 
 def _read_tables(tx: Transaction) -> list[Table]:
-    lo, hi = names_range()
+    return tables_in(tx.scan(*names_range()))
+
+
+def tables_in(entries: Iterable[tuple[bytes, bytes]]) -> list[Table]:
+    """The tables that the keys and values of `names_range` define. Raises CorruptionError."""
     tables = []
-    for key, value in tx.scan(lo, hi):
+    for key, value in entries:
         kind, content = _unpack_entry(key, value)
         if kind == _TABLE:
             tables.append(_table_from(key, content))

@@ -1,0 +1,188 @@
+"""A table as it lies there: each part with its place and its checksum, read one by one.
+
+`SSTableReader` takes a table or refuses it. Here each part is asked for by itself, and each
+raises by itself, so that what is sound is still shown when something else is damaged:
+
+    TableFile.header()  footer()  index()  filter()  properties()  block(n)
+
+Without a sound index nobody says where the blocks are. But a block's body is msgpack, which
+says itself where it ends, and five bytes of codec and checksum follow; so `walk_blocks` finds
+block after block from the beginning of the file, up to the first damaged one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+from zlib import crc32
+
+import msgpack
+
+from ferrisdb.errors import CorruptionError
+from ferrisdb.storage.block import TRAILER_BYTES, Block, decode_block, malformed, unframe, unpack
+from ferrisdb.storage.bloom import BloomFilter
+from ferrisdb.storage.env import Env
+from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, check_header
+from ferrisdb.storage.sstable_format import (
+    FOOTER_BYTES,
+    Footer,
+    Section,
+    TableProperties,
+    decode_footer,
+)
+
+_FIRST_WINDOW_BYTES: Final = 64 * 1024
+_BLOCK_COLUMNS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFacts:
+    """What stands behind the body of a frame, and what should stand there."""
+
+    codec: int
+    stored_checksum: int
+    found_checksum: int
+
+    @property
+    def is_sound(self) -> bool:
+        return self.stored_checksum == self.found_checksum
+
+
+@dataclass(frozen=True)
+class TableIndex:
+    """One element in each for each block."""
+
+    first_keys: list[bytes]
+    last_keys: list[bytes]
+    first_timestamps: list[int]
+    sections: list[Section]
+
+
+@dataclass(frozen=True)
+class SeenFilter:
+    filter: BloomFilter
+    word_count: int
+    bits_set: int
+
+
+class TableFile:
+    """An SSTable open for looking. Nothing is kept but the file.
+
+    Every method that reads a part raises CorruptionError with the part's offset when it is
+    damaged, FormatVersionError for one of a newer FerrisDB, StorageError.
+    """
+
+    def __init__(self, env: Env, path: str) -> None:
+        """Raises CorruptionError when the file is missing, StorageError."""
+        self.path = path
+        try:
+            self._file = env.open_read(path)
+        except FileNotFoundError as error:
+            raise CorruptionError("the table is missing", file=path, offset=0) from error
+        self.size_bytes = self._file.size()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def header(self) -> None:
+        check_header(self._file.read_at(0, HEADER_BYTES), SSTABLE_MAGIC, self.path)
+
+    def footer(self) -> Footer:
+        if self.size_bytes < HEADER_BYTES + FOOTER_BYTES:
+            raise CorruptionError(
+                "the file is too short for an SSTable", file=self.path, offset=self.size_bytes
+            )
+        offset = self.size_bytes - FOOTER_BYTES
+        return decode_footer(self._file.read_at(offset, FOOTER_BYTES), self.path, offset)
+
+    def index(self, footer: Footer) -> TableIndex:
+        section = footer.index
+        index = unpack(self._body(section, "index"), self.path, section.offset, "index")
+        try:
+            first_keys, last_keys, first_timestamps, lengths = index
+            is_sound = (
+                0 < len(first_keys) == len(last_keys) == len(first_timestamps) == len(lengths)
+                and {*map(type, first_keys), *map(type, last_keys)} == {bytes}
+                and {*map(type, first_timestamps), *map(type, lengths)} == {int}
+            )
+        except (ValueError, TypeError):
+            is_sound = False
+        if not is_sound:
+            raise malformed("index", self.path, section.offset)
+        *offsets, end = accumulate(lengths, initial=HEADER_BYTES)
+        if end != section.offset:
+            raise CorruptionError(
+                f"the blocks in the index end at byte {end}, and the index begins at {section.offset}",
+                file=self.path,
+                offset=section.offset,
+            )
+        sections = [Section(offset, length) for offset, length in zip(offsets, lengths, strict=True)]
+        return TableIndex(first_keys, last_keys, first_timestamps, sections)
+
+    def filter(self, footer: Footer) -> SeenFilter:
+        body = self._body(footer.filter, "filter")
+        try:
+            found = BloomFilter(body)
+        except ValueError as error:
+            raise malformed("filter", self.path, footer.filter.offset) from error
+        return SeenFilter(found, len(body) // 8, int.from_bytes(body, "little").bit_count())
+
+    def properties(self, footer: Footer) -> TableProperties:
+        offset = footer.properties.offset
+        summary = unpack(self._body(footer.properties, "properties block"), self.path, offset, "properties")
+        try:
+            return TableProperties.from_fields([*summary, self.size_bytes])
+        except (ValueError, TypeError) as error:
+            raise malformed("properties block", self.path, offset) from error
+
+    def block(self, section: Section) -> Block:
+        return decode_block(self._read(section, "block"), self.path, section.offset)
+
+    def facts(self, section: Section) -> FrameFacts:
+        """Of any frame, sound or not."""
+        data = self._read(section, "frame")
+        if len(data) < TRAILER_BYTES:
+            raise CorruptionError("the frame is cut short", file=self.path, offset=section.offset)
+        stored = int.from_bytes(data[-4:], "little")
+        return FrameFacts(data[-TRAILER_BYTES], stored, crc32(memoryview(data)[:-4]))
+
+    def walk_blocks(self) -> Iterator[Section]:
+        """Where the blocks are, found without footer and index, up to one that is no msgpack."""
+        offset = HEADER_BYTES
+        while True:
+            body_bytes = self._body_length(offset)
+            if body_bytes is None:
+                return
+            yield Section(offset, body_bytes + TRAILER_BYTES)
+            offset += body_bytes + TRAILER_BYTES
+
+    def _body_length(self, offset: int) -> int | None:
+        """The length of the array of five that begins here; None when none does."""
+        window_bytes = _FIRST_WINDOW_BYTES
+        while True:
+            data = self._file.read_at(offset, window_bytes)
+            unpacker = msgpack.Unpacker(max_buffer_size=0)
+            unpacker.feed(data)
+            try:
+                if unpacker.read_array_header() != _BLOCK_COLUMNS:
+                    return None
+                for _ in range(_BLOCK_COLUMNS):
+                    unpacker.skip()
+                return int(unpacker.tell())
+            except msgpack.OutOfData:
+                if len(data) < window_bytes:
+                    return None
+                window_bytes *= 4
+            except (ValueError, TypeError, msgpack.UnpackException):
+                return None
+
+    def _body(self, section: Section, what: str) -> bytes:
+        return unframe(self._read(section, what), self.path, section.offset, what)
+
+    def _read(self, section: Section, what: str) -> bytes:
+        data = self._file.read_at(section.offset, section.length)
+        if len(data) < section.length:
+            raise CorruptionError(f"the {what} is cut short", file=self.path, offset=section.offset)
+        return data
