@@ -115,7 +115,13 @@ def _in_words(name: str) -> str:
     return name.removesuffix("_s").replace("_bytes", " size").replace("_", " ")
 
 
-def _with_unit(name: str, value: float) -> str:
+def _with_unit(name: str, value: float | tuple[int, ...] | str | None) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, str | bool):
+        return str(value)
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
     if name.endswith("_bytes"):
         return f"{value:,} bytes"
     return f"{value:.3f} seconds" if name.endswith("_s") else f"{value:,}"

@@ -48,7 +48,7 @@ _SHIFTS: Final = (0, 6, 12, 18, 24)
 class BloomFilter:
     """Over the words of an encoded filter. Immutable; any thread may ask."""
 
-    __slots__ = ("_mask_table", "_word_count", "_words")
+    __slots__ = ("_mask_table", "_words", "word_count")
 
     def __init__(self, data: bytes) -> None:
         """`data` is what `build` gave: at least one word, whole words. ValueError otherwise."""
@@ -57,12 +57,12 @@ class BloomFilter:
         self._words = array("Q", data)
         if sys.byteorder == "big":
             self._words.byteswap()
-        self._word_count = len(self._words)
+        self.word_count = len(self._words)
         self._mask_table = _masks()
 
     def may_contain(self, key: bytes) -> bool:
         """False: `key` was certainly not added."""
-        product = (crc32(key) * _SPREAD & _HASH) * self._word_count
+        product = (crc32(key) * _SPREAD & _HASH) * self.word_count
         mask = self._mask_table[product >> 20 & _LOW_BITS]
         return self._words[product >> 32] & mask == mask
 
@@ -79,7 +79,7 @@ class BloomBuilder:
 
     def build(self) -> bytes:
         """The filter: 64-bit little-endian words, at least one."""
-        word_count = max(1, -(-len(self._checksums) * BITS_PER_KEY // (WORD_BYTES * 8)))
+        word_count = words_for(len(self._checksums))
         words = array("Q", bytes(word_count * WORD_BYTES))
         masks = _masks()
         for checksum in self._checksums:
@@ -88,6 +88,11 @@ class BloomBuilder:
         if sys.byteorder == "big":
             words.byteswap()
         return words.tobytes()
+
+
+def words_for(key_count: int) -> int:
+    """How many words `build` gives that many keys."""
+    return max(1, -(-key_count * BITS_PER_KEY // (WORD_BYTES * 8)))
 
 
 @functools.cache

@@ -3,7 +3,10 @@
     commit --> group commit --> log, fsync --> memtable --> visible
                                                   | full
                                                   v
-    read  <--- memtables, tables  <------------ flush --> SSTable, manifest
+    read  <--- memtables, levels  <------------ flush --> table of level 0, manifest
+                    ^                                         | too many
+                    |                                         v
+                    +------------------------------------ compaction --> deeper levels, manifest
 
 Every commit has a timestamp, one after the other. A reader chooses one, usually
 `visible_timestamp`, and sees exactly the commits up to it, for as long as it likes. Readers
@@ -11,10 +14,11 @@ take no lock and never wait. The engine knows nothing of conflicts: who may comm
 the business of the transactions above.
 
 The parts: `group_commit` (who writes the log, and when), `wal`, `memtable`, `sources` (where
-reads look), `flush`, `manifest`, `recovery`. This module puts them together and holds the
+reads look), `flush`, `compaction`, `manifest`, `recovery`. This module puts them together and holds the
 life cycle: open, refuse after a failure, refuse in a forked child, close.
 
-Limits: tables are not compacted, so a read that finds nothing asks every table.
+Every version stays until `collect_below` tells which snapshot is the oldest in use. From then
+on a reader must choose a timestamp at or above that one, as the transactions do.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from contextlib import ExitStack
 
 from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError, TransactionTooLarge
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.compaction import Compactor
 from ferrisdb.storage.env import Env, FileLock
 from ferrisdb.storage.flush import Flusher
 from ferrisdb.storage.group_commit import GroupCommit
@@ -97,7 +102,17 @@ class Engine:
             sources=self._sources,
             cache=cache,
         )
-        self._flusher.start(self._log.number, self._commits.refuse_after)
+        self._compactor = Compactor(
+            env,
+            folder,
+            options,
+            manifest=self._manifest,
+            numbers=self._numbers,
+            sources=self._sources,
+            cache=cache,
+        )
+        self._flusher.start(self._log.number, self._commits.refuse_after, self._compactor.wake)
+        self._compactor.start(self._commits.refuse_after)
         _live_engines.add(self)
 
     # --- reading
@@ -145,15 +160,20 @@ class Engine:
         if self._unusable is not None:
             raise self._unusable()
         sources = self._sources.now
-        newest = 0
         for memtable in sources.memtables:
             newest = memtable.newest_timestamp(key)
             if newest:
                 return newest if newest > after else 0
-        for table in sources.tables:
+        for table in sources.level_zero:
             if table.properties.largest_timestamp > after:
-                newest = max(newest, table.newest_timestamp(key))
-        return newest if newest > after else 0
+                newest = table.newest_timestamp(key)
+                if newest:
+                    return newest if newest > after else 0
+        for level in sources.levels:
+            newest = level.newest_timestamp(key, after)
+            if newest:
+                return newest
+        return 0
 
     # --- writing
 
@@ -189,10 +209,30 @@ class Engine:
         self._commits.run_alone(self._seal_unless_empty)
         self._flusher.wait_until_flushed()
 
+    def collect_below(self, oldest_snapshot: Callable[[], int]) -> None:
+        """From now on drop versions that no reader at `oldest_snapshot()` or above can see.
+
+        It is called from another thread, at any time. It must never go down, and no read may
+        use a smaller timestamp than it has once given.
+        """
+        self._compactor.oldest_snapshot = oldest_snapshot
+
+    def wait_until_compacted(self) -> None:
+        """Return when no level is larger than it should be. StorageError when compaction has
+        stopped for an error."""
+        if self._unusable is not None:
+            raise self._unusable()
+        self._compactor.wait_until_in_shape()
+
     def wait_for_room(self) -> None:
         """For the group's leader: wait until a full memtable may be sealed."""
+        self._compactor.slow_down()
         if self._is_memtable_full():
-            self._flusher.wait_for_room()
+            self._wait_to_seal()
+
+    def _wait_to_seal(self) -> None:
+        self._flusher.wait_for_room()
+        self._compactor.wait_for_room()
 
     def prepare_group(self) -> LogWriter:
         """For the group's leader, when there is room: the log to write to."""
@@ -213,7 +253,7 @@ class Engine:
     def _seal_unless_empty(self) -> None:
         if self._sources.now.active.version_count == 0:
             return
-        self._flusher.wait_for_room()
+        self._wait_to_seal()
         try:
             self._rotate()
         except BaseException as error:
@@ -237,6 +277,7 @@ class Engine:
         if self._unusable is not None:
             raise self._unusable()
         sources = self._sources.now
+        compaction = self._compactor.statistics
         return EngineStatistics(
             commits=self._commits.commit_count,
             groups=self._commits.group_count,
@@ -254,6 +295,19 @@ class Engine:
             cache_hits=self._cache.hits,
             cache_misses=self._cache.misses,
             cache_bytes=self._cache.size_bytes,
+            tables_per_level=(len(sources.level_zero), *(len(level.tables) for level in sources.levels)),
+            is_compacting=compaction.is_running,
+            compactions=compaction.compactions,
+            moves=compaction.moves,
+            compaction_read_bytes=compaction.read_bytes,
+            compaction_written_bytes=compaction.written_bytes,
+            collected_versions=compaction.collected_versions,
+            obsolete_tables=self._compactor.obsolete_count,
+            slowed_groups=compaction.slowed_groups,
+            stops=compaction.stops,
+            compaction_stalled_s=compaction.stalled_s,
+            compaction_failures=compaction.failures,
+            compaction_error=compaction.error,
         )
 
     def close(self) -> None:
@@ -267,6 +321,8 @@ class Engine:
                 return
             with ExitStack() as releases:
                 releases.callback(self._release)
+                # First, for a writer may be waiting for it with all others behind.
+                self._compactor.begin_to_stop()
                 if self._commits.refusal is None:
                     self._commits.run_alone(self._finish_log)
 
@@ -283,6 +339,7 @@ class Engine:
         with ExitStack() as releases:
             releases.callback(self._lock.release)
             self._flusher.stop()
+            self._compactor.stop()
             self._manifest.close()
             self._log.close()
             for table in self._sources.now.tables:

@@ -43,6 +43,26 @@ class FileLock(Protocol):
     def release(self) -> None: ...
 
 
+class WorkerProcess(Protocol):
+    """A child process, with a pipe to its standard input and one from its standard output.
+
+    When this process dies, the child's standard input ends.
+    """
+
+    def write(self, data: bytes) -> None:
+        """StorageError when the child no longer reads."""
+
+    def read(self, length: int) -> bytes:
+        """Fewer than `length` bytes only at the end of what the child says."""
+
+    def kill(self) -> None:
+        """End it at once. From any thread; a `read` in another then meets the end. Fine when
+        it is over already."""
+
+    def wait(self) -> int:
+        """Close the pipes and wait for its end. Its exit status; negative for a signal."""
+
+
 class Env(Protocol):
     """Everything the engine asks of the machine below it."""
 
@@ -80,6 +100,12 @@ class Env(Protocol):
 
     def lock(self, path: str) -> FileLock:
         """Take the lock file. DatabaseLocked, naming the process, when another holds it."""
+
+    def start_worker(self, module: str) -> WorkerProcess | None:
+        """Run `module` of ours as a child process over the same files.
+
+        None where no child can be started, or where it would not see the files.
+        """
 
     def monotonic_s(self) -> float: ...
 

@@ -5,6 +5,7 @@
     MANIFEST-000001    which files are alive
     000007.wal         a segment of the write-ahead log
     000009.sst         a table
+    000011.sst.8c0a91f3  a table that a compaction is writing
     CURRENT.tmp        on its way to become CURRENT
 
 All numbers come from one counter, so a number is one file, whatever its kind.
@@ -24,11 +25,13 @@ CURRENT_TEMPORARY_NAME = "CURRENT.tmp"
 class FileKind(enum.Enum):
     LOG = "wal"
     TABLE = "sst"
+    UNFINISHED_TABLE = "unfinished sst"
     MANIFEST = "MANIFEST"
 
 
 _NUMBERED = re.compile(
-    r"(?:MANIFEST-(?P<manifest>\d{6,19})|(?P<number>\d{6,19})\.(?P<kind>wal|sst))", re.ASCII
+    r"(?:MANIFEST-(?P<manifest>\d{6,19})|(?P<number>\d{6,19})\.(?P<kind>wal|sst)(?P<mark>\.[0-9a-f]{8})?)",
+    re.ASCII,
 )
 
 
@@ -38,6 +41,15 @@ def log_name(number: int) -> str:
 
 def table_name(number: int) -> str:
     return f"{number:06}.sst"
+
+
+def unfinished_table_name(number: int, mark: str) -> str:
+    """`mark` is eight hexadecimal digits, drawn anew for each compaction.
+
+    A child that outlives its parent for a moment must not write to a file that the next
+    process to open the folder thinks is its own, and that would use the same numbers.
+    """
+    return f"{table_name(number)}.{mark}"
 
 
 def manifest_name(number: int) -> str:
@@ -51,6 +63,10 @@ def parse_name(name: str) -> tuple[FileKind, int] | None:
         return None
     if match["manifest"]:
         return FileKind.MANIFEST, int(match["manifest"])
+    if match["mark"]:
+        # A log is never written under another name.
+        is_table = match["kind"] == FileKind.TABLE.value
+        return (FileKind.UNFINISHED_TABLE, int(match["number"])) if is_table else None
     return FileKind(match["kind"]), int(match["number"])
 
 

@@ -59,11 +59,18 @@ class Flusher:
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._report_failure: Callable[[BaseException], None] = lambda cause: None
+        self._report_table: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="ferrisdb-flush", daemon=True)
 
-    def start(self, active_log_number: int, report_failure: Callable[[BaseException], None]) -> None:
+    def start(
+        self,
+        active_log_number: int,
+        report_failure: Callable[[BaseException], None],
+        report_table: Callable[[], object],
+    ) -> None:
         self._active_log_number = active_log_number
         self._report_failure = report_failure
+        self._report_table = report_table
         self._thread.start()
 
     def stop(self) -> None:
@@ -157,6 +164,7 @@ class Flusher:
         self._sources.replace_oldest_memtable(table)
         self.flush_count += 1
         self.flushed_bytes += entry.file_bytes
+        self._report_table()
         self._env.remove(join(self._folder, log_name(sealed.log_number)))
 
     def _next_log_number(self) -> int:

@@ -29,13 +29,14 @@ from __future__ import annotations
 
 import re
 import struct
+import threading
 from dataclasses import asdict, fields, replace
 from typing import Any
 from zlib import crc32
 
 import msgpack
 
-from ferrisdb.errors import CorruptionError, NotADatabase, invariant
+from ferrisdb.errors import CorruptionError, NotADatabase, StorageError, invariant
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.env import AppendFile, Env, join
 from ferrisdb.storage.file_header import HEADER_BYTES, MANIFEST_MAGIC, check_header, encode_header
@@ -66,7 +67,7 @@ class ManifestState:
     """What all edits add up to."""
 
     tables: tuple[TableEntry, ...] = ()
-    """Newest first."""
+    """By level; those of level 0 newest first, of each other one in key order."""
     oldest_log_number: int = 0
     """Segments below this are flushed and may be gone; this one is there."""
     next_file_number: int = 1
@@ -87,7 +88,7 @@ class ManifestEdit:
 
 
 class Manifest:
-    """The live manifest, open for edits. One caller at a time."""
+    """The live manifest, open for edits. `apply` may be called from any thread."""
 
     def __init__(self, env: Env, folder: str, number: int, state: ManifestState, limit_bytes: int) -> None:
         self.state = state
@@ -99,6 +100,8 @@ class Manifest:
         self._size_bytes = 0
         self._snapshot_bytes = 0
         self._numbers = FileNumbers(state.next_file_number)
+        self._apply_lock = threading.Lock()
+        self._has_failed = False
 
     @classmethod
     def create(
@@ -147,16 +150,22 @@ class Manifest:
             self._roll_over()
 
     def apply(self, edit: ManifestEdit) -> None:
-        """Make the edit durable, then true. After an error the manifest must not be used."""
-        invariant(self._file is not None, "an edit goes to an open manifest")
-        edit = replace(edit, next_file_number=self._numbers.upcoming)
-        self.state = _applied(self.state, edit)
-        # Measured from the snapshot, or a state that is larger than the limit would be
-        # written whole for every edit.
-        if self._size_bytes - self._snapshot_bytes > self._limit_bytes:
-            self._roll_over()
-        else:
-            self._append(edit)
+        """Make the edit durable, then true. After an error every other edit is refused: nobody
+        can say what is on the disk, and a flush and a compaction write here in turns."""
+        with self._apply_lock:
+            invariant(self._file is not None, "an edit goes to an open manifest")
+            if self._has_failed:
+                raise StorageError(f"{self._path} takes no edit since one failed")
+            self._has_failed = True
+            edit = replace(edit, next_file_number=self._numbers.upcoming)
+            self.state = _applied(self.state, edit)
+            # Measured from the snapshot, or a state that is larger than the limit would be
+            # written whole for every edit.
+            if self._size_bytes - self._snapshot_bytes > self._limit_bytes:
+                self._roll_over()
+            else:
+                self._append(edit)
+            self._has_failed = False
 
     def close(self) -> None:
         if self._file is not None:
@@ -229,13 +238,18 @@ def _applied(state: ManifestState, edit: ManifestEdit) -> ManifestState:
     for entry in edit.added:
         invariant(entry.number not in alive, f"the added table {entry.number} is new")
         alive[entry.number] = entry
-    newest_first = sorted(alive.values(), key=lambda entry: entry.number, reverse=True)
+    tables = sorted(alive.values(), key=_place_in_tree)
     changes = {
         name: value
         for name in ("oldest_log_number", "next_file_number", "last_timestamp")
         if (value := getattr(edit, name)) is not None
     }
-    return replace(state, tables=tuple(newest_first), **changes)
+    return replace(state, tables=tuple(tables), **changes)
+
+
+def _place_in_tree(entry: TableEntry) -> tuple[int, int, bytes]:
+    """Flushes take their numbers one after the other, so in level 0 they tell the age."""
+    return (entry.level, -entry.number, b"") if entry.level == 0 else (entry.level, 0, entry.smallest_key)
 
 
 def _encode(edit: ManifestEdit, file_number: int, offset: int) -> bytes:

@@ -17,7 +17,7 @@ import threading
 import time
 
 from ferrisdb.errors import DatabaseLocked, InterfaceError, StorageError
-from ferrisdb.storage.env import AppendFile, FileLock, ReadFile
+from ferrisdb.storage.env import AppendFile, FileLock, ReadFile, WorkerProcess
 
 
 class _MemoryFile:
@@ -158,6 +158,10 @@ class MemoryEnv:
             self._held_locks.add(path)
             self._files[path] = bytearray(b"%d\n" % os.getpid())
         return _MemoryLock(self, path)
+
+    def start_worker(self, module: str) -> WorkerProcess | None:
+        """None: another process would not see these files."""
+        return None
 
     def monotonic_s(self) -> float:
         return time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from ferrisdb.errors import InvalidParameterValue
 from ferrisdb.immutable import immutable
@@ -53,10 +54,51 @@ class StorageOptions:
     recovery_mode: RecoveryMode = RecoveryMode.TOLERATE_TAIL
     manifest_bytes: int = 1024 * 1024
     """The manifest is replaced by a snapshot of itself when it passes this."""
+    table_bytes: int = 8 * 1024 * 1024
+    """Compaction begins a new table when one has reached this. Smaller ones make each
+    compaction shorter and give more files to open."""
+    level_base_bytes: int = 64 * 1024 * 1024
+    """No level above the last is meant to be larger than this, unless a deeper one is also
+    above it."""
+    level_growth: int = 10
+    """Each level is meant to be this many times as large as the one above it. Less rewrites
+    less and wastes more space."""
+    compaction_start_tables: int = 4
+    """Tables of level 0 at which compaction begins: a read may have to ask each of them."""
+    compaction_slow_tables: int = 8
+    """Tables of level 0 at which each group of commits is held up for a millisecond."""
+    compaction_stop_tables: int = 12
+    """Tables of level 0 at which writers wait for compaction."""
+    compaction_process_bytes: int = 1024 * 1024
+    """A compaction of this many bytes or more runs in a child process. For a smaller one the
+    start of a Python, some 100 ms, would be most of the work: it runs in a thread."""
 
     def __post_init__(self) -> None:
-        for name in ("memtable_bytes", "block_bytes", "max_flushing_memtables", "manifest_bytes"):
-            if getattr(self, name) < 1:
-                raise InvalidParameterValue(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise InvalidParameterValue(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.cache_bytes < 0:
             raise InvalidParameterValue(f"cache_bytes is {self.cache_bytes}; it must not be negative")
+        start, slow, stop = (
+            self.compaction_start_tables,
+            self.compaction_slow_tables,
+            self.compaction_stop_tables,
+        )
+        if not start <= slow <= stop:
+            raise InvalidParameterValue(
+                f"compaction starts at {start} tables, slows writers at {slow} and stops them at {stop}; "
+                "these must not descend"
+            )
+
+
+_LEAST: Final = {
+    "memtable_bytes": 1,
+    "block_bytes": 1,
+    "max_flushing_memtables": 1,
+    "manifest_bytes": 1,
+    "table_bytes": 1,
+    "level_base_bytes": 1,
+    "level_growth": 2,
+    "compaction_start_tables": 1,
+    "compaction_process_bytes": 0,
+}

@@ -28,8 +28,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ferrisdb.errors import DiskFull, InterfaceError, StorageError
-from ferrisdb.storage.env import AppendFile, FileLock, ReadFile
+from ferrisdb.storage.env import AppendFile, FileLock, ReadFile, WorkerProcess
 from ferrisdb.storage.os_lock import take_lock
+from ferrisdb.storage.os_worker import start_worker
 
 if sys.platform == "darwin":
     import fcntl
@@ -233,6 +234,9 @@ class OsEnv:
     def lock(self, path: str) -> FileLock:
         with _translated("lock", path):
             return take_lock(path)
+
+    def start_worker(self, module: str) -> WorkerProcess | None:
+        return start_worker(module)
 
     def monotonic_s(self) -> float:
         return time.monotonic()

@@ -34,6 +34,7 @@ from ferrisdb.storage.file_names import (
     table_name,
 )
 from ferrisdb.storage.flush import describe_table
+from ferrisdb.storage.level import EMPTY_LEVELS, LEVEL_COUNT, Level
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
 from ferrisdb.storage.memtable_kinds import Memtable, new_memtable
 from ferrisdb.storage.options import RecoveryMode, StorageOptions
@@ -134,7 +135,7 @@ def _holds_data(env: Env, folder: str, name: str) -> bool:
     if parsed is None or parsed[0] is FileKind.MANIFEST:
         return False
     kind, number = parsed
-    if kind is FileKind.TABLE:
+    if kind is not FileKind.LOG:
         return True
     path = join(folder, name)
     reader = SegmentReader(env.read_file(path), number, path, last_timestamp=0, may_be_torn=True)
@@ -151,7 +152,8 @@ def _create(env: Env, folder: str, options: StorageOptions) -> Recovered:
     state = ManifestState(oldest_log_number=log.number)
     manifest = Manifest.create(env, folder, numbers, state, options.manifest_bytes)
     _remove_orphans(env, folder, manifest)
-    return Recovered(manifest, numbers, log, LiveSources(Sources(new_memtable(options.memtable), (), ())), 0)
+    sources = LiveSources(Sources(new_memtable(options.memtable), (), (), EMPTY_LEVELS))
+    return Recovered(manifest, numbers, log, sources, 0)
 
 
 def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) -> Recovered:
@@ -168,7 +170,9 @@ def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) 
         # all of it.
         env.sync_directory(folder)
         log = _continue_log(env, folder, last)
-        numbers = FileNumbers(_highest_number(env, folder) + 1)
+        # A compaction may have left fewer files than there were, with smaller numbers.
+        upcoming = max(_highest_number(env, folder) + 1, manifest.state.next_file_number)
+        numbers = FileNumbers(upcoming)
         manifest.open_for_edits(numbers, is_whole=is_whole)
         _remove_orphans(env, folder, manifest)
     except BaseException:
@@ -180,8 +184,19 @@ def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) 
         for segment in reversed(segments[:-1])
         if segment.memtable.version_count
     )
-    sources = LiveSources(Sources(last.memtable, sealed, tuple(tables)))
+    level_zero, levels = _arranged(manifest.state, tables)
+    sources = LiveSources(Sources(last.memtable, sealed, level_zero, levels))
     return Recovered(manifest, numbers, log, sources, last_timestamp)
+
+
+def _arranged(
+    state: ManifestState, tables: list[SSTableReader]
+) -> tuple[tuple[SSTableReader, ...], tuple[Level, ...]]:
+    """The tables, which come as in `state`: level 0, and the levels below it."""
+    levels: list[list[SSTableReader]] = [[] for _ in range(LEVEL_COUNT)]
+    for entry, table in zip(state.tables, tables, strict=True):
+        levels[entry.level].append(table)
+    return tuple(levels[0]), tuple(map(Level, levels[1:]))
 
 
 def _open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> SSTableReader:
@@ -252,6 +267,8 @@ def _remove_orphans(env: Env, folder: str, manifest: Manifest) -> None:
             is_orphan = parsed[1] < state.oldest_log_number
         elif parsed[0] is FileKind.TABLE:
             is_orphan = parsed[1] not in live_tables
+        elif parsed[0] is FileKind.UNFINISHED_TABLE:
+            is_orphan = True
         else:
             is_orphan = parsed[1] != manifest.number
         if is_orphan:

@@ -1,23 +1,29 @@
 """Where a read looks: the memtables and tables that are alive, newest first.
 
-    active memtable -> memtables being flushed -> tables
-      commits now        newest first              newest first
+    active memtable -> memtables being flushed -> level 0      -> level 1 -> ... -> level 6
+      commits now        newest first             newest first    one table of each
 
 The set is one immutable object. A reader takes it once, by one attribute load and no lock,
-and reads from it in peace: a flush meanwhile makes a new set, and what the old one points to
-stays as it is. Each version is in at least one source of every set, for a table is added in
-the same step in which its memtable goes.
+and reads from it in peace: a flush or a compaction meanwhile makes a new set, and what the
+old one points to stays as it is, for as long as somebody holds it (see `obsolete_tables`).
+Each version that a reader may want is in exactly one source of every set, for sources are
+exchanged in one step.
+
+Of any key, a source's versions are newer than those in all sources behind it. So the first
+source that has something to say is right.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Protocol
 
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.level import LEVEL_COUNT, Level
 from ferrisdb.storage.memtable_kinds import Memtable
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.version import Chunk, Found
@@ -47,7 +53,15 @@ class SealedMemtable:
 class Sources:
     active: Memtable
     flushing: tuple[SealedMemtable, ...]
-    tables: tuple[SSTableReader, ...]
+    level_zero: tuple[SSTableReader, ...]
+    """Newest first: each may hold any key."""
+    levels: tuple[Level, ...]
+    """Level 1 and on; some may be empty."""
+
+    @cached_property
+    def tables(self) -> tuple[SSTableReader, ...]:
+        """All that are alive."""
+        return (*self.level_zero, *chain.from_iterable(level.tables for level in self.levels))
 
     @cached_property
     def memtables(self) -> tuple[Memtable, ...]:
@@ -55,16 +69,20 @@ class Sources:
 
     @cached_property
     def newest_first(self) -> tuple[Source, ...]:
-        return (*self.memtables, *self.tables)
+        return (*self.memtables, *self.level_zero, *(level for level in self.levels if level.tables))
+
+    def tables_of(self, level: int) -> tuple[SSTableReader, ...]:
+        return self.levels[level - 1].tables if level else self.level_zero
 
     def overlapping(self, lo: bytes, hi: bytes | None) -> tuple[Source, ...]:
         """Those that may hold a key with lo <= key < hi, newest first."""
         tables = (
             table
-            for table in self.tables
+            for table in self.level_zero
             if table.properties.largest_key >= lo and (hi is None or table.properties.smallest_key < hi)
         )
-        return (*self.memtables, *tables)
+        levels = (level for level in self.levels if level.overlapping(lo, hi))
+        return (*self.memtables, *tables, *levels)
 
 
 class LiveSources:
@@ -87,5 +105,26 @@ class LiveSources:
     def replace_oldest_memtable(self, table: SSTableReader) -> None:
         """The oldest memtable is flushed: from now on its table is read."""
         with self.changed:
-            self.now = replace(self.now, flushing=self.now.flushing[:-1], tables=(table, *self.now.tables))
+            self.now = replace(
+                self.now, flushing=self.now.flushing[:-1], level_zero=(table, *self.now.level_zero)
+            )
+            self.changed.notify_all()
+
+    def replace_tables(self, removed: Collection[int], level: int, added: Sequence[SSTableReader]) -> None:
+        """From now on the tables `added` of `level` are read, in place of those with these numbers."""
+        with self.changed:
+            now = self.now
+            levels = list(now.levels)
+            for number in range(1, LEVEL_COUNT):
+                tables = levels[number - 1].tables
+                kept = [table for table in tables if table.number not in removed]
+                if number == level:
+                    kept += added
+                if number == level or len(kept) < len(tables):
+                    levels[number - 1] = Level(kept)
+            self.now = replace(
+                now,
+                level_zero=tuple(table for table in now.level_zero if table.number not in removed),
+                levels=tuple(levels),
+            )
             self.changed.notify_all()

@@ -25,7 +25,7 @@ index says. Damage is a CorruptionError with the file and the offset of the part
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from operator import eq
 from typing import Any
@@ -33,7 +33,7 @@ from typing import Any
 from ferrisdb.errors import CorruptionError
 from ferrisdb.storage.block import Block, clip, decode_block, malformed, unframe, unpack
 from ferrisdb.storage.block_cache import BlockCache
-from ferrisdb.storage.bloom import BloomFilter
+from ferrisdb.storage.bloom import BloomFilter, words_for
 from ferrisdb.storage.env import Env, ReadFile
 from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, check_header
 from ferrisdb.storage.sstable_format import (
@@ -42,7 +42,7 @@ from ferrisdb.storage.sstable_format import (
     TableProperties,
     decode_footer,
 )
-from ferrisdb.storage.version import MISSING, Chunk, Found
+from ferrisdb.storage.version import MISSING, Chunk, Found, Rows
 
 
 class SSTableReader:
@@ -53,12 +53,14 @@ class SSTableReader:
     """
 
     properties: TableProperties
+    number: int
+    """Of its file."""
 
     def __init__(self, file: ReadFile, path: str, file_number: int, cache: BlockCache) -> None:
         """Reads all but the blocks from `file`; `open` is the way to call it."""
         self._file = file
         self._path = path
-        self._file_number = file_number
+        self.number = file_number
         self._cache = cache
         file_bytes = file.size()
         if file_bytes < HEADER_BYTES + FOOTER_BYTES:
@@ -85,7 +87,7 @@ class SSTableReader:
 
     def close(self) -> None:
         """Close the file and free its blocks in the cache."""
-        self._cache.drop(self._file_number, self._offsets)
+        self._cache.drop(self.number, self._offsets)
         self._file.close()
 
     def read(self, key: bytes, timestamp: int) -> Found:
@@ -124,6 +126,41 @@ class SSTableReader:
             block = self._load(number)
             yield from zip(block.keys, block.timestamps, block.values, strict=True)
 
+    def runs(self) -> Iterator[Rows]:
+        """Every version, as columns, some blocks at a time; past the cache, as `entries`.
+
+        All versions of a key are in one run, so a run is as long as its longest key's.
+        """
+        keys: list[bytes] = []
+        timestamps: list[int] = []
+        values: list[bytes | None] = []
+        for number in range(len(self._offsets)):
+            block = self._load(number)
+            if not keys and not self._continues[number + 1]:
+                yield block.keys, block.timestamps, block.values
+                continue
+            keys += block.keys
+            timestamps += block.timestamps
+            values += block.values
+            stop = bisect_left(keys, keys[-1]) if self._continues[number + 1] else len(keys)
+            if stop:
+                yield keys[:stop], timestamps[:stop], values[:stop]
+                keys, timestamps, values = keys[stop:], timestamps[stop:], values[stop:]
+
+    @property
+    def has_only_newest(self) -> bool:
+        """Whether it has one version of each key, and a value; up to four others may hide.
+
+        The length of the filter tells how many keys there are, by steps of four or five.
+        """
+        found = self.properties
+        return found.tombstone_count == 0 and self._filter.word_count == words_for(found.entry_count)
+
+    @property
+    def offsets(self) -> Sequence[int]:
+        """Of its blocks, which name them in the cache. Read, never write."""
+        return self._offsets
+
     def _find_block(self, key: bytes) -> int | None:
         """The first block that may hold `key`."""
         if not self._filter.may_contain(key):
@@ -161,10 +198,10 @@ class SSTableReader:
 
     def _block(self, number: int) -> Block:
         offset = self._offsets[number]
-        block = self._cache.get(self._file_number, offset)
+        block = self._cache.get(self.number, offset)
         if block is None:
             block = self._load(number)
-            self._cache.put(self._file_number, offset, block)
+            self._cache.put(self.number, offset, block)
         return block
 
     def _load(self, number: int) -> Block:

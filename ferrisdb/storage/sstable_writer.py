@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import lt
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgpack
 
@@ -27,8 +27,7 @@ from ferrisdb.storage.env import AppendFile, Env
 from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, encode_header
 from ferrisdb.storage.limits import MAX_TIMESTAMP
 from ferrisdb.storage.sstable_format import Footer, Section, TableProperties, encode_footer
-
-Rows: TypeAlias = tuple[list[bytes], list[int], list[bytes | None]]
+from ferrisdb.storage.version import Rows
 
 ROW_OVERHEAD_BYTES: Final = 10
 """What msgpack adds to the bytes of a key and a value: two headers and a timestamp."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ferrisdb.immutable import immutable
 
 
@@ -28,3 +30,42 @@ class EngineStatistics:
     cache_hits: int
     cache_misses: int
     cache_bytes: int
+    tables_per_level: tuple[int, ...]
+    """From level 0 on."""
+    is_compacting: bool
+    compactions: int
+    """Tables that were rewritten into others, counted in batches."""
+    moves: int
+    """Tables that went one level deeper without being rewritten."""
+    compaction_read_bytes: int
+    compaction_written_bytes: int
+    collected_versions: int
+    """That nobody could read any more."""
+    obsolete_tables: int
+    """Whose files are kept for readers that began before a compaction."""
+    slowed_groups: int
+    """Of commits, held up because compaction was behind."""
+    stops: int
+    """Times that writers waited for compaction."""
+    compaction_stalled_s: float
+    """What both took."""
+    compaction_failures: int
+    compaction_error: str | None
+    """The last one. Compaction tries again a few times, and then not before the next open."""
+
+
+@dataclass
+class CompactionStatistics:
+    """What the compaction counts as it goes. Written by one thread each, read by all."""
+
+    is_running: bool = False
+    compactions: int = 0
+    moves: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    collected_versions: int = 0
+    slowed_groups: int = 0
+    stops: int = 0
+    stalled_s: float = 0.0
+    failures: int = 0
+    error: str | None = None

@@ -34,3 +34,7 @@ Found: TypeAlias = bytes | Missing | None
 Chunk: TypeAlias = tuple[list[bytes], list[bytes | None]]
 """Distinct keys in order (descending in a reverse read), and of each its newest visible value,
 None for a tombstone. Never empty. The lists may belong to a cached block: read, never write."""
+
+Rows: TypeAlias = tuple[list[bytes], list[int], list[bytes | None]]
+"""Versions as columns: keys ascending, timestamps of one key descending, and the values, None
+for a tombstone. Three lists of one length. They may belong to a cached block."""

@@ -44,7 +44,7 @@ import time
 from collections.abc import Iterator
 
 from ferrisdb.errors import DatabaseLocked, InterfaceError, StorageError
-from ferrisdb.storage.env import AppendFile, FileLock, ReadFile
+from ferrisdb.storage.env import AppendFile, FileLock, ReadFile, WorkerProcess
 from ferrisdb.testing.crash_disk import Disk, File, Folder, Loss, NameChange, is_root, parent_of
 
 __all__ = ["CrashFS", "Loss", "SimulatedCrash"]
@@ -213,6 +213,10 @@ class CrashFS:
             if path not in self._disk.seen:
                 self._disk.change(NameChange(parent_of(path), None, path, File()))
             return _Lock(self, path)
+
+    def start_worker(self, module: str) -> WorkerProcess | None:
+        """None: another process would not see these files."""
+        return None
 
     def monotonic_s(self) -> float:
         return time.monotonic()

@@ -43,6 +43,7 @@ class LocalStore:
         self._mutex = threading.Lock()
         self._open: dict[int, LocalTransaction] = {}
         self._is_closed = False
+        engine.collect_below(self._oldest_snapshot)
         _live_stores.add(self)
 
     @classmethod

@@ -1,0 +1,269 @@
+"""The work of a compaction: tables in, tables out, and what nobody can read any more is gone.
+
+    source 0   level 0, newest   [ a9 a7  c8 ]
+    source 1   level 0, older    [ a5  b4 ]          watermark 7: nobody reads below it
+    source 2   level 6           [ a2  b1  c3  d2x ]        x is a tombstone
+                 |
+    merge      a9 a7 a5 a2   b4 b1   c8 c3   d2x
+    collect    a9 a7         b4      c8 c3           d2x goes, as no deeper level has a d
+    write      [ a9 a7 b4 ]  [ c8 c3 ]               cut between keys
+
+A job is plain data, so that a child process can do it (`compaction_worker`), or a thread.
+It reads immutable files and writes new ones under names that mean nothing yet; nobody sees
+any of it before the manifest says so. Every output is synced, its name is not.
+
+Merging goes by runs, as in `merge`: up to the nearest of the sources' last keys all is known
+of each key, as a run has all versions of its keys that its source has. Rows are sorted by
+their keys alone, and the sort is stable: sources come newest first, so of each key newer
+versions stay before older ones. A row costs about one and a half microseconds in all.
+
+Of each key, collecting keeps every version above the watermark, and the newest at or below
+it, which is what a reader at the watermark sees. Is that one a tombstone, and does no deeper
+level have the key, then nothing is there to be hidden, and it goes too.
+
+Limits: all versions of one key in one source are in memory together.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import msgpack
+
+from ferrisdb.errors import CorruptionError, invariant
+from ferrisdb.immutable import immutable
+from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.env import Env, join
+from ferrisdb.storage.file_names import table_name, unfinished_table_name
+from ferrisdb.storage.sstable_format import TableProperties
+from ferrisdb.storage.sstable_reader import SSTableReader
+from ferrisdb.storage.sstable_writer import ROW_OVERHEAD_BYTES, write_sstable
+from ferrisdb.storage.version import Rows
+
+
+@immutable
+class CompactionJob:
+    folder: str
+    sources: Sequence[Sequence[int]]
+    """Numbers of the tables, newest source first; of each source in key order, disjoint."""
+    output_numbers: Sequence[int]
+    """As many as could be needed."""
+    output_mark: str
+    """See `unfinished_table_name`."""
+    table_bytes: int
+    block_bytes: int
+    watermark: int
+    """No reader, now or later, reads below it. 0 keeps all versions."""
+    deeper: Sequence[Sequence[tuple[bytes, bytes]]]
+    """For each level below the output, smallest and largest key of its tables, in key order."""
+
+    def encode(self) -> bytes:
+        data: bytes = msgpack.packb(asdict(self))
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> CompactionJob:
+        return cls(**msgpack.unpackb(data))
+
+
+@immutable
+class CompactionResult:
+    tables: Sequence[TableProperties]
+    """Of the outputs; their numbers are the first of the job's."""
+    read_count: int
+    """Versions that were read; what is not in the outputs was collected."""
+    collected_count: int
+
+    def encode(self) -> bytes:
+        tables = [table.to_fields() for table in self.tables]
+        data: bytes = msgpack.packb([tables, self.read_count, self.collected_count])
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> CompactionResult:
+        """ValueError for anything that `encode` did not give."""
+        fields: Any = msgpack.unpackb(data)
+        if not isinstance(fields, list) or list(map(type, fields)) != [list, int, int]:
+            raise ValueError("not the result of a compaction")
+        tables, read_count, collected_count = fields
+        return cls([TableProperties.from_fields(table) for table in tables], read_count, collected_count)
+
+
+def run_compaction(env: Env, job: CompactionJob, pace: Callable[[], None]) -> CompactionResult:
+    """Do the job. `pace` is called every some hundred rows, and may sleep or raise.
+
+    Raises CorruptionError for a damaged or missing input, StorageError, DiskFull. The outputs
+    begun by then stay behind.
+    """
+    tables: list[SSTableReader] = []
+    try:
+        sources = []
+        for numbers in job.sources:
+            source = [_open_input(env, job.folder, number) for number in numbers]
+            tables += source
+            sources.append(source)
+        return _Compactor(env, job, pace).run(sources)
+    finally:
+        for table in tables:
+            table.close()
+
+
+def _open_input(env: Env, folder: str, number: int) -> SSTableReader:
+    path = join(folder, table_name(number))
+    try:
+        return SSTableReader.open(env, path, number, BlockCache(0))
+    except FileNotFoundError as error:
+        raise CorruptionError("a table is missing", file=path, offset=0) from error
+
+
+class _Compactor:
+    def __init__(self, env: Env, job: CompactionJob, pace: Callable[[], None]) -> None:
+        self._env = env
+        self._job = job
+        self._pace = pace
+        self._deeper = [_KeyRanges(ranges) for ranges in job.deeper]
+        self._read_count = 0
+        self._collected_count = 0
+
+    def run(self, sources: Sequence[Sequence[SSTableReader]]) -> CompactionResult:
+        runs = self._kept_runs(merge_runs([chain.from_iterable(t.runs() for t in s) for s in sources]))
+        outputs = []
+        numbers = iter(self._job.output_numbers)
+        first = next(runs, None)
+        for number in numbers:
+            if first is None:
+                break
+            # The last number takes what is left. There are enough of them, so nothing should be.
+            is_last = number == self._job.output_numbers[-1]
+            table = _TableRuns(first, runs, sys.maxsize if is_last else self._job.table_bytes)
+            path = join(self._job.folder, unfinished_table_name(number, self._job.output_mark))
+            outputs.append(write_sstable(self._env, path, table.entries(), block_bytes=self._job.block_bytes))
+            first = table.following
+        invariant(first is None, "a compaction has written all that it kept")
+        return CompactionResult(outputs, self._read_count, self._collected_count)
+
+    def _kept_runs(self, runs: Iterator[Rows]) -> Iterator[Rows]:
+        for run in runs:
+            self._pace()
+            kept = collect(run, self._job.watermark, self._lies_deeper)
+            self._read_count += len(run[0])
+            self._collected_count += len(run[0]) - len(kept[0])
+            if kept[0]:
+                yield kept
+
+    def _lies_deeper(self, key: bytes) -> bool:
+        return any(ranges.may_hold(key) for ranges in self._deeper)
+
+
+class _KeyRanges:
+    def __init__(self, ranges: Sequence[tuple[bytes, bytes]]) -> None:
+        self._smallest = [smallest for smallest, _ in ranges]
+        self._largest = [largest for _, largest in ranges]
+
+    def may_hold(self, key: bytes) -> bool:
+        position = bisect_left(self._largest, key)
+        return position < len(self._largest) and self._smallest[position] <= key
+
+
+class _TableRuns:
+    """The runs of one output: `first`, and more until they have `limit_bytes`."""
+
+    def __init__(self, first: Rows, runs: Iterator[Rows], limit_bytes: int) -> None:
+        self.following: Rows | None = first
+        """When `entries` is used up: the first run of the next output."""
+        self._runs = runs
+        self._limit_bytes = limit_bytes
+
+    def entries(self) -> Iterator[tuple[bytes, int, bytes | None]]:
+        size_bytes = 0
+        # A run has all versions of its keys. Were a key cut in two, a reader would find the
+        # newer half, and never look into the other table.
+        while self.following is not None and size_bytes < self._limit_bytes:
+            keys, timestamps, values = self.following
+            yield from zip(keys, timestamps, values, strict=True)
+            size_bytes += sum(map(len, keys)) + sum(map(len, filter(None, values)))
+            size_bytes += len(keys) * ROW_OVERHEAD_BYTES
+            self.following = next(self._runs, None)
+
+
+def merge_runs(sources: Iterable[Iterator[Rows]]) -> Iterator[Rows]:
+    """All versions of all sources, in runs that have all versions of their keys.
+
+    `sources` come newest first: of any key, each has newer versions than those behind it.
+    """
+    cursors = [cursor for cursor in map(_Cursor, sources) if cursor.fetch()]
+    while len(cursors) > 1:
+        bound = min(cursor.keys[-1] for cursor in cursors)
+        parts = [part for cursor in cursors if (part := cursor.take(bound))[0]]
+        yield parts[0] if len(parts) == 1 else _interleaved(parts)
+        cursors = [cursor for cursor in cursors if cursor.keys or cursor.fetch()]
+    for cursor in cursors:
+        yield cursor.rows
+        yield from cursor.source
+
+
+class _Cursor:
+    """A source, and what is not yet taken of its present run."""
+
+    __slots__ = ("rows", "source")
+
+    def __init__(self, source: Iterator[Rows]) -> None:
+        self.source = source
+        self.rows: Rows = ([], [], [])
+
+    @property
+    def keys(self) -> list[bytes]:
+        return self.rows[0]
+
+    def fetch(self) -> bool:
+        """Go on to the next run. False at the end of the source."""
+        run = next(self.source, None)
+        if run is None:
+            return False
+        self.rows = run
+        return True
+
+    def take(self, bound: bytes) -> Rows:
+        """The rows up to and with `bound`, perhaps none; they are gone from here."""
+        keys, timestamps, values = rows = self.rows
+        if keys[-1] == bound:
+            self.rows = ([], [], [])
+            return rows
+        stop = bisect_right(keys, bound)
+        self.rows = (keys[stop:], timestamps[stop:], values[stop:])
+        return keys[:stop], timestamps[:stop], values[:stop]
+
+
+def _interleaved(parts: list[Rows]) -> Rows:
+    keys = list(chain.from_iterable(part[0] for part in parts))
+    timestamps = list(chain.from_iterable(part[1] for part in parts))
+    values = list(chain.from_iterable(part[2] for part in parts))
+    # Two parts have two rows at least, so itemgetter gives tuples.
+    pick = itemgetter(*sorted(range(len(keys)), key=keys.__getitem__))
+    return list(pick(keys)), list(pick(timestamps)), list(pick(values))
+
+
+def collect(rows: Rows, watermark: int, lies_deeper: Callable[[bytes], bool]) -> Rows:
+    """Of rows that are all of their keys: what a reader at or above `watermark` may see."""
+    keys, timestamps, values = rows
+    if watermark == 0 or (len(set(keys)) == len(keys) and (all(values) or None not in values)):
+        return rows
+    kept: list[int] = []
+    last_key, is_settled = None, False
+    for row, (key, timestamp) in enumerate(zip(keys, timestamps, strict=True)):
+        if key != last_key:
+            last_key, is_settled = key, False
+        elif is_settled:
+            continue
+        if timestamp <= watermark:
+            is_settled = True
+            if values[row] is None and not lies_deeper(key):
+                continue
+        kept.append(row)
+    return [keys[row] for row in kept], [timestamps[row] for row in kept], [values[row] for row in kept]

@@ -1,0 +1,170 @@
+"""The child process of a compaction: `python -m ferrisdb.storage.compaction_worker`.
+
+    parent                                      child
+      | ---- standard input: the job ------------> |
+      | <--- standard output: "ready" ------------ |
+      |                                            |  reads tables, writes tables
+      | <--- standard output: result or error ---- |
+      | ---- standard input: ends ---------------> |  exits, whatever it is at
+
+Each message is a length (u32, little-endian) and that many bytes of msgpack: the job, then
+[kind, body] twice. Standard input stays open meanwhile, and says by its end that the parent
+is gone: then nobody would ever name the outputs, and the child stops at once. A program that
+has forked may leave its end of the pipe open in the fork, so the child also looks now and
+then whose child it is.
+
+A Python process of its own, so that the merging does not take the interpreter lock from
+those who commit. It opens no database: it holds no lock, and reads and writes only the
+files that the job names.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import IO, Final
+
+import msgpack
+
+from ferrisdb.errors import CorruptionError, DiskFull, Error, StorageError
+from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult, run_compaction
+from ferrisdb.storage.env import WorkerProcess
+from ferrisdb.storage.os_env import OsEnv
+
+MODULE: Final = "ferrisdb.storage.compaction_worker"
+_LENGTH: Final = struct.Struct("<I")
+_MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
+
+
+class _Kind(Enum):
+    READY = "ready"
+    RESULT = "result"
+    CORRUPTION = "corruption"
+    DISK_FULL = "disk full"
+    FAILURE = "failure"
+
+
+_NOT_OUR_CHILD: Final = (StorageError, EOFError, ValueError, TypeError, struct.error)
+"""How it shows that the pipe ends, or that another program than ours speaks. The errors of
+msgpack are ValueErrors."""
+
+
+class WorkerNotStarted(StorageError):
+    """The child ended before it was ready: there may be no Python to run."""
+
+
+class WorkerDied(StorageError):
+    """The child ended in the middle of its work."""
+
+
+def hand_over(worker: WorkerProcess, job: CompactionJob) -> CompactionResult:
+    """Have the child do the job; return when it has. For the parent.
+
+    Raises what `run_compaction` does, WorkerNotStarted, WorkerDied.
+    """
+    try:
+        worker.write(_framed(job.encode()))
+        kind, _ = _next_message(worker.read)
+        if kind is not _Kind.READY:
+            raise ValueError(kind)
+    except _NOT_OUR_CHILD as error:
+        raise WorkerNotStarted("the child process for a compaction did not start") from error
+    try:
+        kind, body = _next_message(worker.read)
+        if kind is _Kind.RESULT:
+            return CompactionResult.decode(body)
+        failure = _error_of(kind, body)
+    except _NOT_OUR_CHILD as error:
+        raise WorkerDied("the child process died in the middle of a compaction") from error
+    raise failure
+
+
+def _error_of(kind: _Kind, body: bytes) -> Error:
+    message, file, offset = msgpack.unpackb(body)
+    if kind is _Kind.CORRUPTION:
+        return CorruptionError(message.removesuffix(f" ({file}, byte {offset})"), file=file, offset=offset)
+    return DiskFull(message) if kind is _Kind.DISK_FULL else StorageError(message)
+
+
+def _encoded_error(error: BaseException) -> tuple[_Kind, bytes]:
+    if isinstance(error, CorruptionError):
+        return _Kind.CORRUPTION, msgpack.packb([error.message, error.file, error.offset])
+    kind = _Kind.DISK_FULL if isinstance(error, DiskFull) else _Kind.FAILURE
+    message = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+    return kind, msgpack.packb([message, "", 0])
+
+
+def _framed(data: bytes) -> bytes:
+    return _LENGTH.pack(len(data)) + data
+
+
+def _next_message(read: Callable[[int], bytes]) -> tuple[_Kind, bytes]:
+    """EOFError where the pipe ends before the message is whole."""
+    kind, body = msgpack.unpackb(_read_message(read))
+    return _Kind(kind), body
+
+
+def _read_message(read: Callable[[int], bytes]) -> bytes:
+    (length,) = _LENGTH.unpack(_read_whole(read, _LENGTH.size))
+    if length > _MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {length} bytes")
+    return _read_whole(read, length)
+
+
+def _read_whole(read: Callable[[int], bytes], length: int) -> bytes:
+    data = read(length)
+    if len(data) < length:
+        raise EOFError
+    return data
+
+
+# --- in the child
+
+
+def main() -> int:
+    """Serve one job from standard input."""
+    parent_id = os.getppid()
+    to_parent = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    from_parent = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+    try:
+        job = CompactionJob.decode(_read_message(lambda length: _read_fully(from_parent, length)))
+    except EOFError:
+        return 1
+    threading.Thread(target=_die_with_parent, args=(from_parent,), daemon=True).start()
+    _say(to_parent, _Kind.READY, b"")
+
+    def pace() -> None:
+        if os.getppid() != parent_id:
+            os._exit(1)
+
+    try:
+        kind, body = _Kind.RESULT, run_compaction(OsEnv(), job, pace).encode()
+    except BaseException as error:
+        kind, body = _encoded_error(error)
+    _say(to_parent, kind, body)
+    return 0
+
+
+def _read_fully(pipe: IO[bytes], length: int) -> bytes:
+    found = b""
+    while len(found) < length and (more := pipe.read(length - len(found))):
+        found += more
+    return found
+
+
+def _die_with_parent(from_parent: IO[bytes]) -> None:
+    while from_parent.read(1):
+        pass
+    os._exit(1)
+
+
+def _say(to_parent: IO[bytes], kind: _Kind, body: bytes) -> None:
+    to_parent.write(_framed(msgpack.packb([kind.value, body])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

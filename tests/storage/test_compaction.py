@@ -1,0 +1,525 @@
+"""Compaction: the tree keeps its shape, and no reader ever notices."""
+
+import random
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from tree_checker import TINY, check_shape, check_tree, contents, table_files
+
+from ferrisdb.errors import DiskFull, InterfaceError, StorageError
+from ferrisdb.storage import compaction as compaction_module
+from ferrisdb.storage.engine import Engine
+from ferrisdb.storage.env import AppendFile
+from ferrisdb.storage.memory_env import MemoryEnv
+from ferrisdb.storage.options import StorageOptions
+
+Writes = dict[bytes, bytes | None]
+
+
+class SteeredFile:
+    def __init__(self, env: "SteeredEnv", file: AppendFile, path: str) -> None:
+        self.env, self.file, self.path = env, file, path
+
+    def append(self, data: bytes) -> None:
+        if ".sst." in self.path:
+            self.env.before_output()
+        self.file.append(data)
+
+    def sync(self) -> None:
+        self.file.sync()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class SteeredEnv(MemoryEnv):
+    """`before_output` is called before anything is written to a compaction's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_output = lambda: None
+
+    def create(self, path: str) -> AppendFile:
+        return SteeredFile(self, super().create(path), path)
+
+
+@pytest.fixture(autouse=True)
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction_module, "FIRST_PAUSE_S", 0.0001)
+
+
+# --- the model --------------------------------------------------------------------------
+
+keys = st.sampled_from([b"", *(b"%c%d" % (letter, number) for letter in b"abc" for number in range(6))])
+values = st.none() | st.binary(max_size=40)
+
+
+class CompactionModel(RuleBasedStateMachine):
+    """Whatever is compacted, each snapshot in use shows what a dict of its time shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.env = MemoryEnv()
+        self.history: list[dict[bytes, bytes]] = [{}]
+        self.newest: dict[bytes, int] = {}
+        self.held: list[int] = []
+        self.scans: list[tuple[int, Iterator[tuple[list[bytes], list[bytes]]]]] = []
+        self.open()
+
+    def open(self) -> None:
+        self.engine = Engine.open(self.env, "db", TINY)
+        self.engine.collect_below(lambda: min([*self.held, len(self.history) - 1]))
+
+    @rule(writes=st.dictionaries(keys, values, min_size=1))
+    def commit(self, writes: Writes) -> None:
+        timestamp = self.engine.commit(writes)
+        state = {**self.history[-1], **{k: v for k, v in writes.items() if v is not None}}
+        for key, value in writes.items():
+            if value is None:
+                state.pop(key, None)
+            self.newest[key] = timestamp
+        self.history.append(state)
+
+    @rule()
+    def flush(self) -> None:
+        self.engine.flush()
+
+    @rule()
+    def compact(self) -> None:
+        self.engine.flush()
+        self.engine.wait_until_compacted()
+        check_tree(self.engine)
+        check_shape(self.engine)
+
+    @rule()
+    def take_snapshot(self) -> None:
+        self.held.append(self.engine.visible_timestamp)
+
+    @rule(data=st.data())
+    def release_snapshot(self, data: st.DataObject) -> None:
+        if self.held:
+            self.held.remove(data.draw(st.sampled_from(self.held)))
+
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        at = data.draw(st.sampled_from([*self.held, len(self.history) - 1]))
+        for key in [b"a0", b"b3", b"nothing", *self.history[at]]:
+            assert self.engine.read(key, at) == self.history[at].get(key)
+        assert contents(self.engine, at) == self.history[at]
+        backwards = [key for batch in self.engine.scan(b"", None, at, reverse=True) for key in batch[0]]
+        assert backwards == sorted(self.history[at], reverse=True)
+
+    @rule(data=st.data(), key=keys)
+    def ask_for_the_newest(self, data: st.DataObject, key: bytes) -> None:
+        # By a transaction with this snapshot: was the key changed since?
+        at = data.draw(st.sampled_from([*self.held, len(self.history) - 1]))
+        newest = self.newest.get(key, 0)
+        assert self.engine.newest_timestamp(key, at) == (newest if newest > at else 0)
+
+    @rule()
+    def begin_scan(self) -> None:
+        at = len(self.history) - 1
+        self.scans.append((at, self.engine.scan(b"", None, at)))
+
+    @rule()
+    def finish_scan(self) -> None:
+        # Its snapshot may be long gone: what it began with is still there.
+        if self.scans:
+            at, scan = self.scans.pop(0)
+            found = {k: v for batch in scan for k, v in zip(*batch, strict=True)}
+            assert found == self.history[at]
+
+    @rule()
+    def close_and_open(self) -> None:
+        self.scans.clear()
+        self.engine.close()
+        live = {entry.number for entry in self.engine._manifest.state.tables}
+        assert {int(name.split(".")[0]) for name in table_files(self.env, "db")} == live
+        self.open()
+
+    @rule()
+    def kill_and_open(self) -> None:
+        self.scans.clear()
+        self.env, killed = self.env.copy(), self.engine
+        self.open()
+        killed.close()
+
+    def teardown(self) -> None:
+        self.compact()
+        assert contents(self.engine) == self.history[-1]
+        self.engine.close()
+
+
+TestCompactionModel = CompactionModel.TestCase
+TestCompactionModel.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+# --- the shape of the tree ----------------------------------------------------------------
+
+
+def test_a_random_workload_fills_several_levels_in_order() -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    engine.collect_below(lambda: engine.visible_timestamp)
+    state: dict[bytes, bytes] = {}
+    for _ in range(400):
+        writes: Writes = {
+            b"key%04d" % chance.randrange(600): chance.randbytes(20) if chance.random() < 0.8 else None
+            for _ in range(5)
+        }
+        engine.commit(writes)
+        state.update(writes)  # type: ignore[arg-type]
+    engine.flush()
+    engine.wait_until_compacted()
+    check_tree(engine)
+    check_shape(engine)
+    assert contents(engine) == {key: value for key, value in state.items() if value is not None}
+    assert sum(count > 0 for count in engine.statistics().tables_per_level) > 2
+    engine.close()
+
+
+def test_what_overlaps_nothing_is_moved_and_not_rewritten() -> None:
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    engine.collect_below(lambda: engine.visible_timestamp)
+    for number in range(300):
+        engine.commit({b"%06d" % number: b"x" * 20})
+    engine.flush()
+    engine.wait_until_compacted()
+    found = engine.statistics()
+    assert found.moves > 5
+    assert (found.compactions, found.compaction_written_bytes) == (0, 0)
+    assert len(contents(engine)) == 300
+    check_tree(engine)
+    engine.close()
+
+
+def test_overwriting_the_same_keys_does_not_fill_the_disk() -> None:
+    env = MemoryEnv()
+    options = StorageOptions(
+        memtable_bytes=20_000, table_bytes=4_000, level_base_bytes=20_000, block_bytes=500
+    )
+    engine = Engine.open(env, "db", options)
+    engine.collect_below(lambda: engine.visible_timestamp)
+    chance = random.Random(5)
+
+    def load(rounds: int) -> None:
+        for _ in range(rounds):
+            for first in range(0, 1000, 50):
+                engine.commit({b"%05d" % key: chance.randbytes(60) for key in range(first, first + 50)})
+        engine.flush()
+        engine.wait_until_compacted()
+
+    load(8)
+    used_bytes = engine.statistics().table_bytes
+    live_bytes = sum(len(key) + len(value) for key, value in contents(engine).items())
+    fresh = Engine.open(MemoryEnv(), "db", options)
+    fresh.commit(dict(contents(engine)))
+    fresh.flush()
+    needed_bytes = fresh.statistics().table_bytes
+    fresh.close()
+    assert needed_bytes > live_bytes
+    assert used_bytes / needed_bytes < 1.3
+    engine.close()
+
+
+def test_deleted_rows_and_their_tombstones_go() -> None:
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    engine.collect_below(lambda: engine.visible_timestamp)
+    for value in (b"v" * 20, None):
+        for number in range(200):
+            engine.commit({b"%04d" % number: value})
+        engine.flush()
+        engine.wait_until_compacted()
+    left = sum(table.properties.entry_count for table in engine._sources.now.tables)
+    assert left < 100
+    assert contents(engine) == {}
+    engine.close()
+
+
+def test_a_snapshot_in_use_keeps_its_versions_and_letting_it_go_frees_them() -> None:
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    held = [1]
+    engine.collect_below(lambda: min([*held, engine.visible_timestamp]))
+    engine.commit({b"counter": b"1", b"deleted": b"seen"})
+    engine.commit({b"deleted": None})
+    for number in range(3, 200):
+        engine.commit({b"counter": b"%d" % number})
+    engine.flush()
+    engine.wait_until_compacted()
+    assert contents(engine, 1) == {b"counter": b"1", b"deleted": b"seen"}
+    held.clear()
+    engine.wait_until_compacted()
+    assert contents(engine) == {b"counter": b"199"}
+    # What is still in the upper levels is a few at most.
+    assert sum(table.properties.entry_count for table in engine._sources.now.tables) < 30
+    engine.close()
+
+
+def test_until_somebody_says_which_snapshots_are_in_use_every_version_stays() -> None:
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    for number in range(1, 300):
+        engine.commit({b"k": b"%d" % number, b"fill%d" % (number % 7): b"x" * 30})
+    engine.flush()
+    engine.wait_until_compacted()
+    assert engine.statistics().compactions > 0
+    assert [engine.read(b"k", at) for at in range(1, 300)] == [b"%d" % at for at in range(1, 300)]
+    engine.close()
+
+
+# --- readers ------------------------------------------------------------------------------
+
+
+def test_a_table_is_removed_with_its_last_reader() -> None:
+    env = MemoryEnv()
+    engine = Engine.open(env, "db", TINY)
+    engine.collect_below(lambda: engine.visible_timestamp)
+    for number in range(100):
+        engine.commit({b"%02d" % number: b"old" * 5})
+    engine.flush()
+    engine.wait_until_compacted()
+    scan = engine.scan(b"", None, 100)
+    begun = next(scan)
+    for number in range(100):
+        engine.commit({b"%02d" % number: b"new" * 5})
+    engine.flush()
+    engine.wait_until_compacted()
+    live = len(engine._sources.now.tables)
+    assert engine.statistics().obsolete_tables > 0
+    assert len(table_files(env, "db")) > live
+
+    rest = [pair for batch in scan for pair in zip(*batch, strict=True)]
+    assert [*zip(*begun, strict=True), *rest] == [(b"%02d" % n, b"old" * 5) for n in range(100)]
+    del scan
+    while engine.statistics().obsolete_tables:
+        engine.wait_until_compacted()
+    assert len(table_files(env, "db")) == live
+    engine.close()
+
+
+def test_closing_removes_what_a_stopped_reader_still_held() -> None:
+    env = MemoryEnv()
+    engine = Engine.open(env, "db", TINY)
+    engine.collect_below(lambda: engine.visible_timestamp)
+    scans = []
+    for turn in range(6):
+        engine.commit({b"%03d" % number: b"%d" % turn * 10 for number in range(40)})
+        engine.flush()
+        scans.append(engine.scan(b"", None, turn + 1))
+        next(scans[-1])
+    engine.wait_until_compacted()
+    assert engine.statistics().obsolete_tables > 0
+    engine.close()
+    live = {entry.number for entry in engine._manifest.state.tables}
+    assert len(table_files(env, "db")) == len(live)
+    with pytest.raises(InterfaceError):
+        for scan in scans:
+            list(scan)
+
+
+def test_readers_and_writers_beside_compaction_see_whole_commits() -> None:
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    lock = threading.Lock()
+    held: list[int] = []
+
+    def oldest() -> int:
+        with lock:
+            return min([*held, engine.visible_timestamp])
+
+    engine.collect_below(oldest)
+    problems: list[str] = []
+    is_done = threading.Event()
+    pairs = [(b"left%02d" % n, b"right%02d" % n) for n in range(20)]
+    engine.commit({key: b"0" for pair in pairs for key in pair})
+
+    def watch() -> None:
+        while not is_done.is_set():
+            with lock:
+                now = engine.visible_timestamp
+                held.append(now)
+            try:
+                first, again = contents(engine, now), contents(engine, now)
+                points = engine.read_many([key for pair in pairs for key in pair], now)
+                if first != again or points != [first[key] for pair in pairs for key in pair]:
+                    problems.append(f"snapshot {now} has changed")
+                if any(first[left] != first[right] for left, right in pairs):
+                    problems.append(f"half a commit at {now}")
+            except Exception as error:
+                problems.append(repr(error))
+            with lock:
+                held.remove(now)
+
+    watchers = [threading.Thread(target=watch) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start()
+    chance = random.Random(7)
+    for number in range(1, 600):
+        left, right = chance.choice(pairs)
+        engine.commit({left: b"%d" % number * 5, right: b"%d" % number * 5})
+    is_done.set()
+    for watcher in watchers:
+        watcher.join()
+    assert problems == []
+    engine.wait_until_compacted()
+    assert engine.statistics().compactions > 3
+    check_tree(engine)
+    engine.close()
+
+
+# --- writers ------------------------------------------------------------------------------
+
+
+def test_writers_are_slowed_then_stopped_then_released() -> None:
+    env = SteeredEnv()
+    engine = Engine.open(env, "db", TINY)
+    go_on = threading.Event()
+    env.before_output = lambda: go_on.wait(20)
+
+    def work() -> None:
+        for number in range(400):
+            engine.commit({b"%03d" % (number % 50): b"x" * 50})
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    while engine.statistics().stops == 0:
+        threading.Event().wait(0.001)
+    stopped = engine.statistics()
+    assert stopped.tables_per_level[0] >= TINY.compaction_stop_tables
+    assert stopped.slowed_groups > 0
+    assert stopped.is_compacting
+    assert writer.is_alive()
+    go_on.set()
+    writer.join()
+    assert len(contents(engine)) == 50
+    engine.wait_until_compacted()
+    check_tree(engine)
+    engine.close()
+
+
+def test_closing_does_not_wait_for_a_compaction_that_is_behind() -> None:
+    env = SteeredEnv()
+    engine = Engine.open(env, "db", TINY)
+    env.before_output = lambda: threading.Event().wait(0.02)
+    for number in range(200):
+        engine.commit({b"%03d" % (number % 50): b"x" * 50})
+    engine.close()
+    live = {entry.number for entry in engine._manifest.state.tables}
+    assert len(table_files(env, "db")) == len(live)
+    again = Engine.open(env, "db", TINY)
+    assert again.visible_timestamp == 200
+    again.close()
+
+
+# --- what goes wrong ----------------------------------------------------------------------
+
+
+def load(engine: Engine, first: int = 0) -> None:
+    for number in range(first, first + 200):
+        engine.commit({b"%03d" % (number % 50): b"%d" % number})
+    engine.flush()
+
+
+def test_a_full_disk_is_tried_again_and_when_there_is_room_all_is_well() -> None:
+    env = SteeredEnv()
+    failures = iter([True] * 3)
+
+    def fail() -> None:
+        if next(failures, False):
+            raise DiskFull("cannot write: no space left")
+
+    env.before_output = fail
+    engine = Engine.open(env, "db", TINY)
+    load(engine)
+    engine.wait_until_compacted()
+    found = engine.statistics()
+    assert (found.compaction_failures, found.compaction_error) == (3, "cannot write: no space left")
+    check_tree(engine)
+    check_shape(engine)
+    engine.close()
+    assert not [name for name in table_files(env, "db") if not name.endswith(".sst")]
+
+
+def test_after_too_many_failures_compaction_stops_and_all_else_goes_on() -> None:
+    env = SteeredEnv()
+
+    def fail() -> None:
+        raise DiskFull("cannot write: no space left")
+
+    env.before_output = fail
+    engine = Engine.open(env, "db", TINY)
+    load(engine)
+    with pytest.raises(StorageError, match="compaction has stopped: cannot write: no space left"):
+        engine.wait_until_compacted()
+    # Many more tables than writers would wait for, if there were anything to wait for.
+    for turn in range(1, 8):
+        load(engine, turn * 200)
+    found = engine.statistics()
+    assert found.compaction_failures == compaction_module.MAX_ATTEMPTS
+    assert found.tables_per_level[0] > TINY.compaction_stop_tables
+    expected = contents(engine)
+    assert not [name for name in table_files(env, "db") if not name.endswith(".sst")]
+    engine.close()
+
+    env.before_output = lambda: None
+    again = Engine.open(env, "db", TINY)
+    again.wait_until_compacted()
+    assert contents(again) == expected
+    check_shape(again)
+    again.close()
+
+
+def test_a_damaged_input_stops_compaction_and_is_named() -> None:
+    env = MemoryEnv()
+    engine = Engine.open(env, "db", StorageOptions(memtable_bytes=1_000_000))
+    for number in range(3):
+        engine.commit({b"a%d" % number: b"x" * 50, b"b": b"%d" % number})
+        engine.flush()
+    name = table_files(env, "db")[0]
+    data = bytearray(env.read_file(f"db/{name}"))
+    data[30] ^= 1
+    # In place, under the open reader, as a bad disk does it.
+    env._files[f"db/{name}"][:] = data
+    engine.commit({b"c": b"fine", b"b": b"3"})
+    engine.flush()
+    with pytest.raises(StorageError, match=rf"compaction has stopped: .*{name}, byte 16"):
+        engine.wait_until_compacted()
+    found = engine.statistics()
+    assert (found.compaction_failures, found.tables_per_level[0]) == (1, 4)
+    assert name in str(found.compaction_error)
+    assert engine.read(b"c", 4) == b"fine"
+    assert engine.commit({b"still": b"works"}) == 5
+    engine.close()
+
+
+def test_the_store_of_transactions_says_which_snapshots_are_in_use() -> None:
+    from ferrisdb.txn.local import LocalStore
+
+    store = LocalStore(Engine.open(MemoryEnv(), "db", TINY))
+
+    def write(value: bytes) -> None:
+        transaction = store.begin()
+        for number in range(20):
+            transaction.put(b"%02d" % number, value)
+        transaction.commit()
+        store.flush()
+
+    write(b"first")
+    reader = store.begin()
+    assert reader.get(b"07") == b"first"
+    for turn in range(8):
+        write(b"later %d" % turn)
+    store._engine.wait_until_compacted()
+    assert store.statistics().compactions > 0
+    assert store.statistics().collected_versions == 0
+    assert [value for _, value in reader.scan(b"", None)] == [b"first"] * 20
+    reader.rollback()
+    write(b"last")
+    store._engine.wait_until_compacted()
+    versions = sum(table.properties.entry_count for table in store._engine._sources.now.tables)
+    assert versions == 180 + 20 - store.statistics().collected_versions < 60
+    store.close()
