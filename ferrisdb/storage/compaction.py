@@ -200,7 +200,9 @@ class Compactor:
     # --- the thread
 
     def _run(self) -> None:
-        while True:
+        # Asked before each wait: the event that `stop` sends may have been taken below, among
+        # others. It is sent after the flag is set, so who took it sees the flag here.
+        while not self._stopping.is_set():
             event = self._events.get()
             if self._stopping.is_set():
                 return

@@ -523,3 +523,29 @@ def test_the_store_of_transactions_says_which_snapshots_are_in_use() -> None:
     versions = sum(table.properties.entry_count for table in store._engine._sources.now.tables)
     assert versions == 180 + 20 - store.statistics().collected_versions < 60
     store.close()
+
+
+def test_a_stop_that_comes_while_other_events_are_taken_is_not_lost() -> None:
+    engine = Engine.open(MemoryEnv(), "db", StorageOptions())
+    compactor = engine._compactor
+    events = compactor._events
+
+    class StopArrivesNow:
+        """The queue, at the moment when `stop` sends its event and the thread takes all there are."""
+
+        def put(self, event: None) -> None:
+            events.put(event)
+
+        def get(self) -> object:
+            return events.get()
+
+        def get_nowait(self) -> object:
+            compactor._events = events
+            compactor.begin_to_stop()
+            return events.get_nowait()
+
+    compactor._events = StopArrivesNow()  # type: ignore[assignment]
+    compactor.wake()
+    compactor._thread.join(10)
+    assert not compactor._thread.is_alive()
+    engine.close()
