@@ -19,7 +19,6 @@ from ferrisdb.cli.inspect_names import KeyNames
 from ferrisdb.errors import CorruptionError, InvalidParameterValue
 from ferrisdb.storage.env import join
 from ferrisdb.storage.file_header import (
-    FORMAT_VERSION,
     HEADER_BYTES,
     MANIFEST_MAGIC,
     SSTABLE_MAGIC,
@@ -59,8 +58,7 @@ def draw_log(seen: SeenFolder, number: int, names: KeyNames, limit: Limit) -> Li
     path = join(seen.folder, log_name(number))
     data = read_whole(seen.env, path)
     yield f"{log_name(number)}: a segment of the write-ahead log, {len(data):,} bytes"
-    check_header(data, WAL_MAGIC, path)
-    yield _header_line(WAL_MAGIC)
+    yield _header_line(WAL_MAGIC, check_header(data, WAL_MAGIC, path))
     is_last = number == seen.log_numbers[-1] if seen.log_numbers else False
     bad: BadBytes | None = None
     is_damage = False
@@ -85,8 +83,7 @@ def draw_manifest(seen: SeenFolder, number: int, names: KeyNames, limit: Limit) 
     path = join(seen.folder, manifest_name(number))
     data = read_whole(seen.env, path)
     yield f"{manifest_name(number)}: which files are alive, {len(data):,} bytes"
-    check_header(data, MANIFEST_MAGIC, path)
-    yield _header_line(MANIFEST_MAGIC)
+    yield _header_line(MANIFEST_MAGIC, check_header(data, MANIFEST_MAGIC, path))
     bad: BadBytes | None = None
     for found in read_edits(data, number):
         if isinstance(found, BadBytes):
@@ -122,8 +119,7 @@ def draw_levels(seen: SeenFolder, names: KeyNames, limit: Limit) -> Lines:
 def draw_table(path: str, table: TableFile, names: KeyNames, limit: Limit) -> Lines:
     """A table's parts in the order of the file. Raises CorruptionError at the end when one is damaged."""
     yield f"{path}: a table, {table.size_bytes:,} bytes"
-    table.header()
-    yield _header_line(SSTABLE_MAGIC)
+    yield _header_line(SSTABLE_MAGIC, table.header())
     try:
         footer = table.footer()
         index = table.index(footer)
@@ -228,10 +224,10 @@ def _wrong_checksum(what: str, path: str, section: Section, facts: FrameFacts) -
     return CorruptionError(f"the checksum of the {what} is wrong", file=path, offset=section.offset)
 
 
-def _header_line(magic: bytes) -> str:
+def _header_line(magic: bytes, version: int) -> str:
     """Of a header that `check_header` has accepted."""
     return (
-        f"byte 0  header, {HEADER_BYTES} bytes: {magic[:-1].decode()}, version {FORMAT_VERSION}, "
+        f"byte 0  header, {HEADER_BYTES} bytes: {magic[:-1].decode()}, version {version}, "
         "checksums are crc32, its own is right"
     )
 

@@ -24,7 +24,9 @@ WAL_MAGIC = b"FDB_WAL\0"
 SSTABLE_MAGIC = b"FDB_SST\0"
 MANIFEST_MAGIC = b"FDB_MAN\0"
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""What new files are written in. Older ones are read for ever (docs/formats.md)."""
+
 CHECKSUM_CRC32 = 1
 
 _FIELDS = struct.Struct("<8sHH")
@@ -38,8 +40,8 @@ def encode_header(magic: bytes) -> bytes:
     return fields + _CHECKSUM.pack(zlib.crc32(fields))
 
 
-def check_header(data: bytes, magic: bytes, path: str) -> None:
-    """Accept `data`, which starts with a file's first bytes, or say what is wrong with it.
+def check_header(data: bytes, magic: bytes, path: str) -> int:
+    """The format version of a file that starts with `data`, or what is wrong with it.
 
     Raises CorruptionError for a short header, a wrong magic or a wrong checksum, and
     FormatVersionError for a sound header of a version or checksum kind not known here.
@@ -64,5 +66,6 @@ def check_header(data: bytes, magic: bytes, path: str) -> None:
     if version < 1 or checksum_kind != CHECKSUM_CRC32:
         raise FormatVersionError(
             f"{path} has format version {version} with checksum kind {checksum_kind}; this FerrisDB "
-            f"reads version {FORMAT_VERSION} with checksum kind {CHECKSUM_CRC32}"
+            f"reads versions 1 to {FORMAT_VERSION} with checksum kind {CHECKSUM_CRC32}"
         )
+    return int(version)

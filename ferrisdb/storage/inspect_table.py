@@ -86,8 +86,9 @@ class TableFile:
     def close(self) -> None:
         self._file.close()
 
-    def header(self) -> None:
-        check_header(self._file.read_at(0, HEADER_BYTES), SSTABLE_MAGIC, self.path)
+    def header(self) -> int:
+        """Its format version."""
+        return check_header(self._file.read_at(0, HEADER_BYTES), SSTABLE_MAGIC, self.path)
 
     def footer(self) -> Footer:
         if self.size_bytes < HEADER_BYTES + FOOTER_BYTES:

@@ -39,7 +39,13 @@ import msgpack
 from ferrisdb.errors import CorruptionError, NotADatabase, StorageError, invariant
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.env import AppendFile, Env, join
-from ferrisdb.storage.file_header import HEADER_BYTES, MANIFEST_MAGIC, check_header, encode_header
+from ferrisdb.storage.file_header import (
+    FORMAT_VERSION,
+    HEADER_BYTES,
+    MANIFEST_MAGIC,
+    check_header,
+    encode_header,
+)
 from ferrisdb.storage.file_names import CURRENT_NAME, CURRENT_TEMPORARY_NAME, FileNumbers, manifest_name
 
 _FRAME = struct.Struct("<II")
@@ -102,6 +108,7 @@ class Manifest:
         self._numbers = FileNumbers(state.next_file_number)
         self._apply_lock = threading.Lock()
         self._has_failed = False
+        self._version = FORMAT_VERSION
 
     @classmethod
     def create(
@@ -130,18 +137,19 @@ class Manifest:
                 file=join(folder, CURRENT_NAME),
                 offset=0,
             ) from error
-        state, sound_bytes = _replay(data, number, path)
+        state, sound_bytes, version = _replay(data, number, path)
         is_whole = sound_bytes == len(data)
         if not (is_whole or tolerate_tail):
             raise CorruptionError("the last manifest edit is torn", file=path, offset=sound_bytes)
         manifest = cls(env, folder, number, state, limit_bytes)
         manifest._size_bytes = sound_bytes
+        manifest._version = version
         return manifest, is_whole
 
     def open_for_edits(self, numbers: FileNumbers, *, is_whole: bool) -> None:
-        """Continue the file that `load` has read, or replace it when its end is torn."""
+        """Continue the file that `load` has read, or replace it when its end is torn or its format old."""
         self._numbers = numbers
-        if is_whole:
+        if is_whole and self._version == FORMAT_VERSION:
             self._file = self._env.open_append(self._path)
             # A process that was killed may have left its last edit unsynced. We have read it,
             # and are about to remove what it says is not needed.
@@ -260,9 +268,9 @@ def _encode(edit: ManifestEdit, file_number: int, offset: int) -> bytes:
     return _FRAME.pack(len(body), checksum) + body
 
 
-def _replay(data: bytes, number: int, path: str) -> tuple[ManifestState, int]:
-    """The state, and how many bytes of the file are sound."""
-    check_header(data, MANIFEST_MAGIC, path)
+def _replay(data: bytes, number: int, path: str) -> tuple[ManifestState, int, int]:
+    """The state, how many bytes of the file are sound, and the file's format version."""
+    version = check_header(data, MANIFEST_MAGIC, path)
     state, offset = ManifestState(), HEADER_BYTES
     while offset < len(data):
         body = _body_at(data, number, offset)
@@ -273,7 +281,7 @@ def _replay(data: bytes, number: int, path: str) -> tuple[ManifestState, int]:
         offset += _FRAME.size + len(body)
     if offset == HEADER_BYTES:
         raise CorruptionError("the manifest has no snapshot", file=path, offset=offset)
-    return state, offset
+    return state, offset, version
 
 
 def _body_at(data: bytes, number: int, offset: int) -> bytes | None:

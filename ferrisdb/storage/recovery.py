@@ -9,7 +9,8 @@
 
 Steps 1 to 3 change nothing, so a folder that is refused is left as it was found. The last
 segment's memtable becomes the active one again, and commits go on in the same segment:
-opening and closing a database many times leaves no trail of small tables.
+opening and closing a database many times leaves no trail of small tables. Only a segment or a
+manifest of an older format version is not written on: a new one is begun.
 
 A crash during recovery is no special case: step 4 repeats.
 """
@@ -23,6 +24,7 @@ from ferrisdb.errors import CorruptionError, NotADatabase
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, FileLock, join
+from ferrisdb.storage.file_header import FORMAT_VERSION
 from ferrisdb.storage.file_names import (
     CURRENT_NAME,
     CURRENT_TEMPORARY_NAME,
@@ -60,6 +62,7 @@ class _Segment:
     memtable: Memtable
     sound_bytes: int
     has_mark: bool
+    version: int
 
 
 def lock_folder(env: Env, folder: str) -> FileLock:
@@ -174,6 +177,9 @@ def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) 
         upcoming = max(_highest_number(env, folder) + 1, manifest.state.next_file_number)
         numbers = FileNumbers(upcoming)
         manifest.open_for_edits(numbers, is_whole=is_whole)
+        if last.version < FORMAT_VERSION:
+            log, last = _begin_segment(env, folder, log, numbers.take(), options)
+            segments.append(last)
         _remove_orphans(env, folder, manifest)
     except BaseException:
         for table in tables:
@@ -240,7 +246,7 @@ def _replay_segments(
         for record in reader:
             memtable.add(record.timestamp, dict(zip(record.keys, record.values, strict=True)))
         last_timestamp = reader.last_timestamp
-        segments.append(_Segment(number, memtable, reader.sound_bytes, reader.has_mark))
+        segments.append(_Segment(number, memtable, reader.sound_bytes, reader.has_mark, reader.version))
     return segments, last_timestamp
 
 
@@ -248,6 +254,15 @@ def _continue_log(env: Env, folder: str, segment: _Segment) -> LogWriter:
     if segment.sound_bytes == 0:
         return LogWriter.create(env, folder, segment.number)
     return LogWriter.reopen(env, folder, segment.number, segment.sound_bytes, has_mark=segment.has_mark)
+
+
+def _begin_segment(
+    env: Env, folder: str, old: LogWriter, number: int, options: StorageOptions
+) -> tuple[LogWriter, _Segment]:
+    """Leave a segment of an older format version as it is: our records are not for it."""
+    old.close()
+    log = LogWriter.create(env, folder, number)
+    return log, _Segment(number, new_memtable(options.memtable), log.size_bytes, log.has_mark, FORMAT_VERSION)
 
 
 def _highest_number(env: Env, folder: str) -> int:

@@ -46,7 +46,7 @@ import msgpack
 
 from ferrisdb.errors import CorruptionError
 from ferrisdb.storage.env import AppendFile, Env, join
-from ferrisdb.storage.file_header import HEADER_BYTES, WAL_MAGIC, check_header, encode_header
+from ferrisdb.storage.file_header import FORMAT_VERSION, HEADER_BYTES, WAL_MAGIC, check_header, encode_header
 from ferrisdb.storage.file_names import log_name
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES
 
@@ -173,6 +173,8 @@ class SegmentReader:
         """How much of the segment is good: what may be kept and written on. 0: not even the
         file header is, so the segment has to be made anew."""
         self.has_mark = True
+        self.version = FORMAT_VERSION
+        """Of its format. One whose header is torn will be made anew, in ours."""
         self._data = data
         self._number = number
         self._path = path
@@ -199,7 +201,7 @@ class SegmentReader:
 
     def _has_header(self) -> bool:
         try:
-            check_header(self._data, WAL_MAGIC, self._path)
+            self.version = check_header(self._data, WAL_MAGIC, self._path)
         except CorruptionError:
             # The header is synced before the first record is written.
             if not self._may_be_torn or self._vouching_offset(0) is not None:

@@ -60,7 +60,7 @@ def test_the_log_shows_commits_with_place_and_checksum(capsys: Captured, path: s
     out = inspected(capsys, path, "wal")
     assert re.sub(r"crc32 [0-9a-f]{8}", "crc32 _", out) == (
         "000003.wal: a segment of the write-ahead log, 231 bytes\n"
-        "byte 0  header, 16 bytes: FDB_WAL, version 1, checksums are crc32, its own is right\n"
+        "byte 0  header, 16 bytes: FDB_WAL, version 2, checksums are crc32, its own is right\n"
         "byte 16  commit 6, 67 bytes, crc32 _ right, 16 bytes were synced\n"
         "          put account(1)  (1, 'Ada', 90.00)\n"
         "byte 83  commit 7, 73 bytes, crc32 _ right, 83 bytes were synced\n"

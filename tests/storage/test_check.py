@@ -332,12 +332,12 @@ def log_header(db: Damaged) -> None:
     flip(db.env, LOG, 0)
 
 
-@kind("format version 2; this FerrisDB reads up to version 1")
+@kind("format version 3; this FerrisDB reads up to version 2")
 def log_of_a_newer_version(db: Damaged) -> None:
     import zlib
 
     data = db.env.read_file(LATER_LOG)
-    header = data[:8] + b"\2\0" + data[10:12]
+    header = data[:8] + b"\3\0" + data[10:12]
     db.file, db.offset = LATER_LOG, 8
     write(db.env, LATER_LOG, header + zlib.crc32(header).to_bytes(4, "little") + data[16:])
 

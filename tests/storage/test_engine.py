@@ -214,7 +214,7 @@ def test_a_file_of_a_newer_version_is_refused_with_both_versions(kind: str) -> N
     data = env.read_file(f"db/{name}")
     fields = data[:8] + struct.pack("<HH", 9, 1)
     env.create(f"db/{name}").append(fields + struct.pack("<I", zlib.crc32(fields)) + data[16:])
-    with pytest.raises(FormatVersionError, match=rf"{name} has format version 9; .* version 1"):
+    with pytest.raises(FormatVersionError, match=rf"{name} has format version 9; .* version 2"):
         Engine.open(env, "db")
 
 

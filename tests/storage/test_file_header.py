@@ -24,14 +24,18 @@ def header(magic: bytes, version: int, checksum_kind: int) -> bytes:
 
 
 def test_the_bytes_are_as_specified() -> None:
-    assert encode_header(WAL_MAGIC) == b"FDB_WAL\0\1\0\1\0" + struct.pack(
-        "<I", zlib.crc32(b"FDB_WAL\0\1\0\1\0")
+    assert encode_header(WAL_MAGIC) == b"FDB_WAL\0\2\0\1\0" + struct.pack(
+        "<I", zlib.crc32(b"FDB_WAL\0\2\0\1\0")
     )
     assert len(encode_header(WAL_MAGIC)) == HEADER_BYTES == 16
 
 
 def test_what_follows_the_header_does_not_matter() -> None:
-    check_header(encode_header(WAL_MAGIC) + b"anything", WAL_MAGIC, "000001.wal")
+    assert check_header(encode_header(WAL_MAGIC) + b"anything", WAL_MAGIC, "000001.wal") == FORMAT_VERSION
+
+
+def test_an_older_version_is_read() -> None:
+    assert check_header(header(WAL_MAGIC, 1, 1), WAL_MAGIC, "000001.wal") == 1
 
 
 def test_a_newer_version_is_named_together_with_ours() -> None:

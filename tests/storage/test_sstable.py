@@ -274,9 +274,9 @@ def test_a_table_of_a_newer_format_names_both_versions():
     from zlib import crc32
 
     data = bytearray(small_file())
-    data[8:10] = (2).to_bytes(2, "little")
+    data[8:10] = (3).to_bytes(2, "little")
     data[12:16] = crc32(bytes(data[:12])).to_bytes(4, "little")
-    with pytest.raises(FormatVersionError, match=r"version 2.*version 1"):
+    with pytest.raises(FormatVersionError, match=r"version 3.*version 2"):
         read_all(bytes(data))
 
 
