@@ -3,6 +3,7 @@
     python -m bench                     all of it, about a minute
     python -m bench --quick             smaller, a few seconds: is it about right?
     python -m bench --only point-get    one of them
+    python -m bench --trial large-load  a load with bounds that it must keep, some minutes
 
 A figure alone says little: the disk is slower today, the machine is another. So nothing
 here is measured alone. Each contest gives the same work to FerrisDB and to a peer (nearly
@@ -23,7 +24,8 @@ durability that its column names.
     runner.py      taking turns and the clock
     report.py      the table
     workloads/     one file an idea
+    trial.py, trials/    loads with bounds: memory, space, the slowest commit in a hundred
 
-Limits: one machine, small data that fits in memory, medians only. Tail latency and reads
-from a cold disk are not measured here.
+Limits: one machine; the contests have small data that fits in memory, and compare medians.
+Reads from a cold disk are not measured here.
 """

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 import ferrisdb
 from bench.runner import Outcome
+from bench.trial import Figure
 
 
 def machine_line() -> str:
@@ -53,6 +54,22 @@ def table(outcomes: Iterable[Outcome], table_format: str = "simple") -> str:
         disable_numparse=True,
         colalign=("left", "left", "right", "right", "left", "right", "right", "left"),
     )
+
+
+def figures_table(figures: Iterable[Figure], table_format: str = "simple") -> str:
+    rows = [(figure.name, figure.value, figure.bound, _verdict(figure)) for figure in figures]
+    return tabulate(
+        rows,
+        headers=["figure", "measured", "bound", "kept"],
+        tablefmt=table_format,
+        disable_numparse=True,
+    )
+
+
+def _verdict(figure: Figure) -> str:
+    if not figure.bound:
+        return ""
+    return "yes" if figure.is_kept else "no"
 
 
 def _rate(per_s: float) -> str:

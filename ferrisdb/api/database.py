@@ -137,6 +137,14 @@ class Database:
         self._lease.require_usable()
         self._lease.engine.store.flush()
 
+    def wait_until_compacted(self) -> None:
+        """Return when the background has put the table files into shape, as after a large load.
+
+        Raises StorageError when it has stopped for an error.
+        """
+        self._lease.require_usable()
+        self._lease.engine.store.wait_until_compacted()
+
     def statistics(self) -> EngineStatistics:
         """What the storage engine holds and has done."""
         self._lease.require_usable()

@@ -90,6 +90,10 @@ class LocalStore:
         """Write what is in memory to a table file."""
         self._engine.flush()
 
+    def wait_until_compacted(self) -> None:
+        """Return when compaction has nothing to do. Raises StorageError when it has stopped."""
+        self._engine.wait_until_compacted()
+
     def statistics(self) -> EngineStatistics:
         return self._engine.statistics()
 

@@ -11,6 +11,8 @@ import pytest
 from bench import runner
 from bench.contest import Contest, Side, Size, Work
 from bench.report import table
+from bench.trial import Trial, hold_trial
+from bench.trials import TRIALS
 from bench.workloads import CONTESTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +61,15 @@ def test_a_contest_with_two_answers_is_void(bench_folders: Path) -> None:
     )
     with pytest.raises(runner.ContestVoid, match="lies: FerrisDB answers 1, peer 2"):
         runner.hold(contest, TINY)
+    assert list(bench_folders.iterdir()) == []
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.name)
+def test_a_trial_measures_and_leaves_nothing_behind(trial: Trial, bench_folders: Path) -> None:
+    figures = hold_trial(trial, 0.0004)
+    assert len(figures) > 4
+    promises = [figure for figure in figures if figure.bound and "p99" not in figure.name]
+    assert [figure for figure in promises if not figure.is_kept] == []
     assert list(bench_folders.iterdir()) == []
 
 
