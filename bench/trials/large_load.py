@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bench.load_process import ABSENT, KEYS_A_COMMIT, SAMPLE
 from bench.trial import Figure, Trial
-from bench.trials.loader import ABSENT, KEYS_A_COMMIT, SAMPLE
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.options import StorageOptions
 from ferrisdb.storage.os_env import OsEnv
@@ -39,7 +39,7 @@ def run(folder: Path, factor: float) -> list[Figure]:
     count = max(KEYS_A_COMMIT, round(VALUES * factor))
     path = str(folder / "large.ferris")
     done = subprocess.run(
-        [sys.executable, "-m", "bench.trials.loader", path, str(count)],
+        [sys.executable, "-m", "bench.load_process", path, str(count)],
         check=True,
         stdout=subprocess.PIPE,
         encoding="utf-8",

@@ -1,4 +1,4 @@
-"""The process of the large load: `python -m bench.trials.loader PATH COUNT`.
+"""The process of the large load: `python -m bench.load_process PATH COUNT`.
 
 It prints what it found as JSON. Nothing else runs in it, so its greatest resident memory is
 the database's.
