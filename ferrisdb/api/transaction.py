@@ -18,7 +18,7 @@ A transaction is used by one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -101,6 +101,10 @@ class Transaction:
         """The value in this transaction's snapshot, own writes included."""
         return self._bytes().get(user_key(key))
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """`get` of each, in the order of `keys`."""
+        return self._bytes().get_many([user_key(key) for key in keys])
+
     def put(self, key: bytes, value: bytes) -> None:
         """Write a key. Waits for another open transaction that holds it.
 
@@ -128,18 +132,31 @@ class Transaction:
         lo: bytes = b"",
         hi: bytes | None = None,
         *,
+        prefix: bytes | None = None,
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) with lo <= key < hi in key order; `hi` None is the last user key.
 
-        Own writes made before the call are included; those made while the iterator is
-        being taken may or may not be.
+        `prefix` in their place gives all keys that begin with it. Own writes made before the
+        call are included; those made while the iterator is being taken may or may not be.
         """
         if limit is not None and limit < 0:
             raise InvalidParameterValue(f"limit is 0 or more, not {limit}")
+        if prefix is not None:
+            if lo or hi is not None:
+                raise InvalidParameterValue("a scan has a prefix or bounds, not both")
+            lo, hi = prefix, key_after_prefix(user_key(prefix))
         end = SQL_KEYS if hi is None or hi == SQL_KEYS else user_key(hi)
         return self._bytes().scan(user_key(lo), end, reverse=reverse, limit=limit)
+
+    def seek(self, key: bytes, *, reverse: bool = False) -> tuple[bytes, bytes] | None:
+        """The pair at `key` or, when there is none, at the next one; with `reverse` at the one
+        before. None beyond the last."""
+        if reverse:
+            # The smallest key above `key`: the bound is not part of a scan.
+            return next(self.scan(hi=user_key(key) + b"\0", reverse=True, limit=1), None)
+        return next(self.scan(key, limit=1), None)
 
     # parts of a transaction, and its end
 
@@ -230,6 +247,12 @@ def user_key(key: bytes) -> bytes:
             f"keys that begin with 0xFF belong to SQL: {key[:16]!r}", hint="begin the key with another byte"
         )
     return key
+
+
+def key_after_prefix(prefix: bytes) -> bytes | None:
+    """The smallest key above all that begin with `prefix`; None when no user key is."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes([kept[-1] + 1]) if kept else None
 
 
 def drain(statements: Statements, sql: str, parameters: Parameters) -> int:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import ferrisdb
 
@@ -151,6 +153,17 @@ def test_ordered_bytes_and_rows_in_one_commit(db: ferrisdb.Database) -> None:
     with db.transaction(read_only=True) as tx:
         assert [key for key, _ in tx.scan()] == [b"", b"a", b"b", b"\xfe\xff"]
         assert list(tx.scan(b"a", b"b")) == [(b"a", b"aa")]
+        assert [key for key, _ in tx.scan(prefix=b"a")] == [b"a"]
+        assert [key for key, _ in tx.scan(prefix=b"\xfe", reverse=True)] == [b"\xfe\xff"]
+        assert [key for key, _ in tx.scan(prefix=b"")] == [b"", b"a", b"b", b"\xfe\xff"]
+        assert [tx.seek(key) for key in (b"a", b"a\0", b"c")] == [
+            (b"a", b"aa"),
+            (b"b", tx.get(b"b")),
+            (b"\xfe\xff", tx.get(b"\xfe\xff")),
+        ]
+        assert tx.seek(b"\xfe\xff\0") is None
+        assert tx.seek(b"a\0", reverse=True) == tx.seek(b"a", reverse=True) == (b"a", b"aa")
+        assert tx.get_many([b"b", b"none", b"a"]) == [tx.get(b"b"), None, b"aa"]
         assert [key for key, _ in tx.scan(b"a", b"\xff", reverse=True, limit=2)] == [b"\xfe\xff", b"b"]
         assert tx.get(b"c") is None
         with pytest.raises(ferrisdb.InternalError) as refused:
@@ -166,6 +179,10 @@ def test_the_keys_of_sql_are_out_of_reach(db: ferrisdb.Database) -> None:
             lambda: tx.put(b"\xffx", b""),
             lambda: tx.delete(b"\xff\xff"),
             lambda: tx.scan(b"\xff"),
+            lambda: tx.scan(prefix=b"\xff"),
+            lambda: tx.get_many([b"a", b"\xff"]),
+            lambda: tx.seek(b"\xff"),
+            lambda: tx.seek(b"\xff", reverse=True),
             lambda: tx.scan(b"a", b"\xff\x01"),
         ):
             with pytest.raises(ferrisdb.DataError, match="0xFF belong to SQL"):
@@ -454,3 +471,16 @@ def test_a_forked_child_is_refused_and_does_no_harm(tmp_path: Path) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert db.query("SELECT count(*) FROM t").scalar() == 0
         db.execute("INSERT INTO t VALUES (2)")
+
+
+@given(
+    keys=st.lists(st.binary(max_size=4).filter(lambda key: key[:1] != b"\xff")), prefix=st.binary(max_size=3)
+)
+def test_a_prefix_gives_exactly_the_keys_that_begin_with_it(keys: list[bytes], prefix: bytes) -> None:
+    assume(prefix[:1] != b"\xff")
+    with ferrisdb.open() as db, db.transaction() as tx:
+        for key in keys:
+            tx.put(key, b"")
+        assert [key for key, _ in tx.scan(prefix=prefix)] == sorted(
+            {key for key in keys if key.startswith(prefix)}
+        )
