@@ -9,9 +9,9 @@
     con = ferrisdb.connect("shop.ferris")     # PEP 249
 
 The names below are the public ones; everything else may change. `ferrisdb.errors` has a class
-for each SQLSTATE, as `ferrisdb.errors.UniqueViolation`. The names are imported when
-first used: a process that only needs one room of the house, as the compaction child does,
-must not pay for all of them.
+for each SQLSTATE, as `ferrisdb.errors.UniqueViolation`, `ferrisdb.events` one for each kind of
+event. The names are imported when first used: a process that only needs one room of the house,
+as the compaction child does, must not pay for all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ferrisdb import errors
+    from ferrisdb import errors, events
     from ferrisdb.api.connection import Connection, apilevel, connect, paramstyle, threadsafety
     from ferrisdb.api.cursor import Cursor
     from ferrisdb.api.database import Database, open
@@ -106,6 +106,7 @@ __all__ = [
     "apilevel",
     "connect",
     "errors",
+    "events",
     "open",
     "paramstyle",
     "threadsafety",
@@ -122,6 +123,7 @@ _HOMES = {
     "errors": "errors CommitUnknown CorruptionError DataError DatabaseError DatabaseLocked DeadlockDetected "
     "Error IntegrityError InterfaceError InternalError NotSupportedError OperationalError "
     "ProgrammingError Retryable SerializationFailure Warning",
+    "events": "events",
     "storage.options": "Durability",
     "txn.api": "IsolationLevel",
 }

@@ -67,7 +67,7 @@ def _figures(count: int, found: dict[str, Any], findings: list[str]) -> list[Fig
             f"{allowed_bytes / MIB:.0f} MiB: memtables, cache and 150 MiB",
             found["resident_bytes"] <= allowed_bytes,
         ),
-        Figure("of the largest child", f"{found['child_resident_bytes'] / MIB:.0f} MiB"),
+        Figure("of the largest child, at most", f"{found['child_resident_bytes'] / MIB:.0f} MiB"),
         Figure("space amplification", f"{space:.2f}", f"under {MOST_SPACE}", space < MOST_SPACE),
         Figure(
             "sample of keys read right",

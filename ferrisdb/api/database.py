@@ -31,6 +31,8 @@ from ferrisdb.api.transaction import Transaction, drain
 from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
+from ferrisdb.storage.event_hub import Subscription
+from ferrisdb.storage.events import Event
 from ferrisdb.storage.options import Durability
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
@@ -149,6 +151,28 @@ class Database:
         """What the storage engine holds and has done."""
         self._lease.require_usable()
         return self._lease.engine.store.statistics()
+
+    def events(self, *, timeout_s: float | None = None, with_history: bool = False) -> Subscription:
+        """What the storage engine does from now on, event by event: iterate, or `next_event()`.
+
+            with db.events() as events:
+                for event in events:
+                    print(event)
+
+        The iteration waits; it ends when the database is closed, and with `timeout_s` when
+        nothing came for so long. `with_history` begins with what `event_history` holds. At most
+        10,000 events wait to be taken: then the oldest are lost, and `events.dropped` counts them.
+
+        The classes are in `ferrisdb.events`. Raises InvalidParameterValue, and ProgrammingError
+        when a hundred subscriptions are open.
+        """
+        self._lease.require_usable()
+        return self._lease.engine.store.events.subscribe(timeout_s=timeout_s, with_history=with_history)
+
+    def event_history(self) -> tuple[Event, ...]:
+        """The last 1000 events, oldest first; at first what recovery did."""
+        self._lease.require_usable()
+        return self._lease.engine.store.events.history()
 
     def close(self) -> None:
         """Roll back what is open; the last to close a path in the process closes its files.

@@ -1,7 +1,7 @@
 """Dot commands: words to the shell, not to the database.
 
 .help   .tables   .schema [TABLE]   .format NAME   .read FILE   .import FILE TABLE
-.timer on|off   .stats   .quit
+.timer on|off   .stats   .events [N]   .quit
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Final
 
 from ferrisdb.api.connection import Connection
 from ferrisdb.api.database import Database
 from ferrisdb.cli.describe import create_table_sql
 from ferrisdb.cli.output import WRITERS
 from ferrisdb.cli.script import read_text, run_script
+from ferrisdb.cli.statistics_tables import describe_statistics
 from ferrisdb.errors import ActiveTransaction, ProgrammingError, UndefinedTable
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.event_hub import HISTORY_EVENTS
+
+_FEW_EVENTS: Final = 20
 
 
 class Leave(Exception):
@@ -107,24 +112,16 @@ def _timer(surroundings: Surroundings, arguments: list[str]) -> None:
 
 
 def _stats(surroundings: Surroundings, arguments: list[str]) -> None:
-    for name, value in asdict(surroundings.database.statistics()).items():
-        print(f"{_in_words(name)}: {_with_unit(name, value)}")
+    print(describe_statistics(surroundings.database.statistics()))
 
 
-def _in_words(name: str) -> str:
-    return name.removesuffix("_s").replace("_bytes", " size").replace("_", " ")
-
-
-def _with_unit(name: str, value: float | tuple[int, ...] | str | None) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, str | bool):
-        return str(value)
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    if name.endswith("_bytes"):
-        return f"{value:,} bytes"
-    return f"{value:.3f} seconds" if name.endswith("_s") else f"{value:,}"
+def _events(surroundings: Surroundings, arguments: list[str]) -> None:
+    text = arguments[0] if arguments else str(_FEW_EVENTS)
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(HISTORY_EVENTS)) and int(text)):
+        raise ProgrammingError(f"it is .events [N], with N from 1 to {HISTORY_EVENTS}")
+    history = surroundings.database.event_history()
+    for event in history[-int(text) :]:
+        print(f"{event.at_s - history[0].at_s:+10.3f} s  {event}")
 
 
 def _quit(surroundings: Surroundings, arguments: list[str]) -> None:
@@ -139,6 +136,7 @@ COMMANDS = {
     ".read": Command(_read, ".read FILE", "run the statements of a file", 1, 1),
     ".import": Command(_import, ".import FILE TABLE", "load a CSV file, also .csv.gz", 2, 2),
     ".timer": Command(_timer, ".timer on|off", "show how long statements take", 1, 1),
-    ".stats": Command(_stats, ".stats", "what the storage engine holds and has done", 0, 0),
+    ".stats": Command(_stats, ".stats", "what the storage engine holds, has done, and pays for it", 0, 0),
+    ".events": Command(_events, ".events [N]", "what it did last on its own: flushes, stalls, ...", 0, 1),
     ".quit": Command(_quit, ".quit", "leave, as Ctrl-D does", 0, 0),
 }

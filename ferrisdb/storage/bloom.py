@@ -95,6 +95,11 @@ def words_for(key_count: int) -> int:
     return max(1, -(-key_count * BITS_PER_KEY // (WORD_BYTES * 8)))
 
 
+def fewest_keys_of(word_count: int) -> int:
+    """The fewest keys for which `build` gives that many words; it may have been four more."""
+    return (word_count - 1) * WORD_BYTES * 8 // BITS_PER_KEY + 1
+
+
 @functools.cache
 def _masks() -> list[int]:
     return [_mask(number) for number in range(_MASK_COUNT)]

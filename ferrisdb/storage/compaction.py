@@ -1,4 +1,4 @@
-"""Compaction: the thread that keeps the tree in shape, and the places where writers wait.
+"""Compaction: the thread that keeps the tree in shape.
 
     a table of level 0 is there (flush)
       |
@@ -26,9 +26,6 @@ what `collect` keeps is enough for everybody else. Nor can a tombstone be missed
 when no deeper level can have its key. Those levels cannot change meanwhile, as there is one
 compaction at a time, and a flush only adds to level 0, whose versions are newer.
 
-Writers wait where compaction falls behind, as in LevelDB: from 8 tables in level 0 on, each
-group is held up for a millisecond; at 12 a full memtable waits until there are fewer.
-
 The child is a Python of its own, because a busy thread beside the committers takes the
 interpreter lock from them: durable commits of one thread fell to 152 a second, and to 1669
 beside a child, from 2277. Small jobs, and those on file systems that no child can see, run
@@ -36,7 +33,7 @@ in this thread, in slices of two milliseconds with pauses between them.
 
 One flush at a time and one compaction at a time share the manifest, whose lock orders them.
 
-Limits: one compaction at a time, of any levels.
+Limits: one compaction at a time, of any levels. Not here: where writers wait (`backpressure`).
 """
 
 from __future__ import annotations
@@ -49,11 +46,14 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from ferrisdb.errors import CorruptionError, Error, InvariantViolation, StorageError, invariant
+from ferrisdb.storage.backpressure import Backpressure
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.compaction_account import CompactionAccount
 from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult, run_compaction
 from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker
 from ferrisdb.storage.compaction_worker import MODULE, WorkerDied, WorkerNotStarted, hand_over
 from ferrisdb.storage.env import Env, WorkerProcess, join
+from ferrisdb.storage.events import BackgroundError
 from ferrisdb.storage.file_names import FileNumbers, table_name, unfinished_table_name
 from ferrisdb.storage.flush import describe_table
 from ferrisdb.storage.manifest import Manifest, ManifestEdit
@@ -70,7 +70,6 @@ FIRST_PAUSE_S: Final = 0.1
 MAX_OUTPUTS: Final = 10_000
 """Of one compaction. Where tables are tiny the last one takes the rest."""
 
-SLOW_WRITE_S: Final = 0.001
 SLICE_S: Final = 0.002
 SLICE_PAUSE_S: Final = 0.004
 
@@ -112,10 +111,13 @@ class Compactor:
         self._worker_lock = threading.Lock()
         self._worker: WorkerProcess | None = None
         self._can_start_workers = True
+        self._was_in_child = False
         # Guarded by the lock of `sources.changed`, and notified through it.
         self._wishes = 0
         self._granted = 0
         self._has_given_up = False
+        self.backpressure = Backpressure(options, sources, self.statistics, self._is_over)
+        """Where writers wait for it."""
         self._thread = threading.Thread(target=self._run, name="ferrisdb-compact", daemon=True)
 
     def start(self, report_failure: Callable[[BaseException], None]) -> None:
@@ -131,6 +133,7 @@ class Compactor:
             if self._worker is not None:
                 self._worker.kill()
         with self._sources.changed:
+            self.backpressure.note_change()
             self._sources.changed.notify_all()
         self._events.put(None)
 
@@ -167,33 +170,6 @@ class Compactor:
             raise StorageError(f"compaction has stopped: {self.statistics.error}")
         raise StorageError("the database was closed while a compaction was waited for")
 
-    # --- where writers wait
-
-    def slow_down(self) -> None:
-        """Hold up a writer for a moment when level 0 grows faster than it is compacted."""
-        slow = self._options.compaction_slow_tables
-        if len(self._sources.now.level_zero) < slow or self._is_over():
-            return
-        with self._sources.changed:
-            self.statistics.slowed_groups += 1
-            start_s = self._env.monotonic_s()
-            self._sources.changed.wait_for(self._is_over, SLOW_WRITE_S)
-            self.statistics.stalled_s += self._env.monotonic_s() - start_s
-
-    def wait_for_room(self) -> None:
-        """Return when level 0 may get another table; at once when compaction has given up, for
-        then nobody would make room."""
-        most = self._options.compaction_stop_tables
-        with self._sources.changed:
-            if len(self._sources.now.level_zero) < most or self._is_over():
-                return
-            self.statistics.stops += 1
-            start_s = self._env.monotonic_s()
-            self._sources.changed.wait_for(
-                lambda: len(self._sources.now.level_zero) < most or self._is_over()
-            )
-            self.statistics.stalled_s += self._env.monotonic_s() - start_s
-
     def _is_over(self) -> bool:
         return self._has_given_up or self._stopping.is_set()
 
@@ -217,6 +193,7 @@ class Compactor:
         except StorageError as error:
             # The next open removes it. Until then it only takes room.
             self.statistics.error = error.message
+            self._tell_error("removal of a table", error.message, has_given_up=True)
 
     def _keep_in_shape(self) -> None:
         failures = 0
@@ -254,10 +231,17 @@ class Compactor:
         self.statistics.error = error.message if isinstance(error, Error) else repr(error)
         # A second reading would find the same damage, and a rule of ours the same breach.
         is_final = isinstance(error, CorruptionError | InvariantViolation | _ManifestFailed)
-        if is_final or failures >= MAX_ATTEMPTS:
+        has_given_up = is_final or failures >= MAX_ATTEMPTS
+        self._tell_error("compaction", self.statistics.error, has_given_up=has_given_up)
+        if has_given_up:
             with self._sources.changed:
                 self._has_given_up = True
+                self.backpressure.note_change()
                 self._sources.changed.notify_all()
+
+    def _tell_error(self, task: str, reason: str, *, has_given_up: bool) -> None:
+        events = self._sources.events
+        events.emit(BackgroundError(events.now_s(), task, reason, has_given_up))
 
     def _compact_once(self) -> bool:
         """Whether there was something to do."""
@@ -278,6 +262,21 @@ class Compactor:
         return True
 
     def _rewrite(self, compaction: Compaction, watermark: int) -> None:
+        account = CompactionAccount(self._sources.events, compaction)
+        try:
+            outputs, collected_count = self._merge(compaction, watermark)
+        except BaseException as error:
+            # Told as over also when the database is closed meanwhile: what started ends.
+            account.failed("the database is being closed" if isinstance(error, _Stopped) else _reason(error))
+            raise
+        self.statistics.compactions += 1
+        self.statistics.read_bytes += compaction.input_bytes
+        self.statistics.written_bytes += sum(table.properties.file_bytes for table in outputs)
+        self.statistics.collected_versions += collected_count
+        account.finished(outputs, collected_count, in_child=self._was_in_child)
+
+    def _merge(self, compaction: Compaction, watermark: int) -> tuple[Sequence[SSTableReader], int]:
+        """The new tables, which are read now, and how many versions were left out."""
         job = self._job(compaction, watermark)
         outputs: list[SSTableReader] = []
         try:
@@ -292,10 +291,7 @@ class Compactor:
         # From here on the outputs may be named by the manifest, and must stay whatever happens.
         self._change_tree(compaction, outputs)
         self._obsolete.add(compaction.inputs)
-        self.statistics.compactions += 1
-        self.statistics.read_bytes += compaction.input_bytes
-        self.statistics.written_bytes += sum(table.properties.file_bytes for table in outputs)
-        self.statistics.collected_versions += result.collected_count
+        return outputs, result.collected_count
 
     def _job(self, compaction: Compaction, watermark: int) -> CompactionJob:
         # Level 0 is a source for each table; a level is one source.
@@ -317,10 +313,12 @@ class Compactor:
     def _run_job(self, job: CompactionJob, input_bytes: int) -> CompactionResult:
         if input_bytes >= self._options.compaction_process_bytes and self._can_start_workers:
             try:
+                self._was_in_child = True
                 return self._run_in_child(job)
             except WorkerNotStarted:
                 # Some programs that embed Python cannot start another one. They never will.
                 self._can_start_workers = False
+        self._was_in_child = False
         return run_compaction(self._env, job, self._pace_of_a_thread())
 
     def _run_in_child(self, job: CompactionJob) -> CompactionResult:
@@ -404,7 +402,9 @@ class Compactor:
         except BaseException as error:
             self._report_failure(error)
             raise _ManifestFailed(_reason(error)) from error
-        self._sources.replace_tables(removed, level, added)
+        with self._sources.changed:
+            self._sources.replace_tables(removed, level, added)
+            self.backpressure.note_change()
 
     def _remove_outputs(self, job: CompactionJob) -> None:
         for number in job.output_numbers:

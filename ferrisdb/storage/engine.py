@@ -30,9 +30,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError, TransactionTooLarge
+from ferrisdb.storage.amplification import describe_levels, space_amplification
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.compaction import Compactor
 from ferrisdb.storage.env import Env, FileLock
+from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.events import LogSegmentBegun, WritesRefused
 from ferrisdb.storage.flush import Flusher
 from ferrisdb.storage.group_commit import GroupCommit
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
@@ -63,7 +66,8 @@ class Engine:
         lock = lock_folder(env, folder)
         try:
             cache = BlockCache(options.cache_bytes)
-            recovered = open_folder(env, folder, options, cache)
+            events = EventHub(env.monotonic_s)
+            recovered = open_folder(env, folder, options, cache, events)
             return cls(env, folder, options, lock=lock, cache=cache, recovered=recovered)
         except BaseException:
             lock.release()
@@ -90,7 +94,11 @@ class Engine:
         self._log = recovered.log
         self._sources = recovered.sources
         self._visible_timestamp = recovered.last_timestamp
+        self.events = recovered.sources.events
+        """What the engine does on its own, told as it happens."""
         self._commits = GroupCommit(self, recovered.last_timestamp)
+        self._commits.tell_refusal = self._tell_refusal
+        self._lookups = 0
         self._close_lock = threading.Lock()
         self._unusable: Callable[[], Error] | None = None
         self._flusher = Flusher(
@@ -128,12 +136,14 @@ class Engine:
         """The value of `key` as of `timestamp`; None when there is none."""
         if self._unusable is not None:
             raise self._unusable()
+        self._lookups += 1
         return _read(self._sources.now.newest_first, key, timestamp)
 
     def read_many(self, keys: Sequence[bytes], timestamp: int) -> list[bytes | None]:
         """`read` of each."""
         if self._unusable is not None:
             raise self._unusable()
+        self._lookups += len(keys)
         sources = self._sources.now.newest_first
         return [_read(sources, key, timestamp) for key in keys]
 
@@ -159,6 +169,7 @@ class Engine:
         """
         if self._unusable is not None:
             raise self._unusable()
+        self._lookups += 1
         sources = self._sources.now
         for memtable in sources.memtables:
             newest = memtable.newest_timestamp(key)
@@ -226,13 +237,13 @@ class Engine:
 
     def wait_for_room(self) -> None:
         """For the group's leader: wait until a full memtable may be sealed."""
-        self._compactor.slow_down()
+        self._compactor.backpressure.slow_down()
         if self._is_memtable_full():
             self._wait_to_seal()
 
     def _wait_to_seal(self) -> None:
         self._flusher.wait_for_room()
-        self._compactor.wait_for_room()
+        self._compactor.backpressure.wait_for_room()
 
     def prepare_group(self) -> LogWriter:
         """For the group's leader, when there is room: the log to write to."""
@@ -267,8 +278,12 @@ class Engine:
         if not self._log.is_synced:
             self._log.sync()
         full, self._log = self._log, LogWriter.create(self._env, self._folder, self._numbers.take())
+        self.events.emit(LogSegmentBegun(self.events.now_s(), self._log.number))
         self._flusher.seal_active(self._log.number)
         full.close()
+
+    def _tell_refusal(self, reason: str) -> None:
+        self.events.emit(WritesRefused(self.events.now_s(), reason))
 
     # --- life cycle
 
@@ -278,6 +293,7 @@ class Engine:
             raise self._unusable()
         sources = self._sources.now
         compaction = self._compactor.statistics
+        levels = describe_levels(sources, self._sources.read_counts)
         return EngineStatistics(
             commits=self._commits.commit_count,
             groups=self._commits.group_count,
@@ -292,7 +308,7 @@ class Engine:
             flushing_memtables=len(sources.flushing),
             live_tables=len(sources.tables),
             table_bytes=sum(table.properties.file_bytes for table in sources.tables),
-            cache_hits=self._cache.hits,
+            cache_hits=sum(level.cache_hits for level in levels),
             cache_misses=self._cache.misses,
             cache_bytes=self._cache.size_bytes,
             tables_per_level=(len(sources.level_zero), *(len(level.tables) for level in sources.levels)),
@@ -308,6 +324,12 @@ class Engine:
             compaction_stalled_s=compaction.stalled_s,
             compaction_failures=compaction.failures,
             compaction_error=compaction.error,
+            cache_evictions=self._cache.evictions,
+            cache_passed_through=self._cache.passed_through,
+            committed_bytes=self._commits.committed_bytes,
+            lookups=self._lookups,
+            levels=levels,
+            space_amplification=space_amplification(sources),
         )
 
     def close(self) -> None:
@@ -338,6 +360,7 @@ class Engine:
         self._unusable = _closed
         with ExitStack() as releases:
             releases.callback(self._lock.release)
+            releases.callback(self.events.close)
             self._flusher.stop()
             self._compactor.stop()
             self._manifest.close()
@@ -348,6 +371,7 @@ class Engine:
     def _disown(self) -> None:
         """In a forked child: two processes appending to one log would destroy it."""
         self._unusable = _forked
+        self.events.disown()
         self._close_lock = threading.Lock()  # A thread that is not here may have held it.
 
 

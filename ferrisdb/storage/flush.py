@@ -20,8 +20,17 @@ import threading
 from collections.abc import Callable
 
 from ferrisdb.errors import Error, StorageError
+from ferrisdb.storage.backpressure import stall
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, join
+from ferrisdb.storage.events import (
+    BackgroundError,
+    FlushFinished,
+    FlushStarted,
+    LiveTable,
+    MemtableSealed,
+    WaitReason,
+)
 from ferrisdb.storage.file_names import FileNumbers, log_name, table_name
 from ferrisdb.storage.manifest import Manifest, ManifestEdit, TableEntry
 from ferrisdb.storage.options import StorageOptions
@@ -98,15 +107,19 @@ class Flusher:
             if len(self._sources.now.flushing) < most:
                 return
             self.stall_count += 1
-            start_s = self._env.monotonic_s()
-            self._wait_until(lambda: len(self._sources.now.flushing) < most)
+            with stall(self._sources.events, WaitReason.FLUSH) as start_s:
+                self._wait_until(lambda: len(self._sources.now.flushing) < most)
             self.stalled_s += self._env.monotonic_s() - start_s
 
     def seal_active(self, new_log_number: int) -> None:
         """Queue the active memtable. From here on commits go to the new segment."""
         with self._sources.changed:
             old_log_number, self._active_log_number = self._active_log_number, new_log_number
+            full = self._sources.now.active
             self._sources.seal_active(old_log_number)
+            events = self._sources.events
+            entries, memory_bytes = full.version_count, full.approximate_bytes
+            events.emit(MemtableSealed(events.now_s(), old_log_number, entries, memory_bytes))
 
     def wait_until_flushed(self) -> None:
         """Return when all that is sealed now is in tables. Raises StorageError when it will not be."""
@@ -141,13 +154,19 @@ class Flusher:
             except BaseException as error:
                 # Whatever it was, it must not end the thread in silence: writers would wait
                 # for ever. It is raised where people look, at the next write.
-                self._report_failure(_flush_failed(error))
+                failed = _flush_failed(error)
+                events = self._sources.events
+                events.emit(BackgroundError(events.now_s(), "flush", failed.message, has_given_up=True))
+                self._report_failure(failed)
                 with self._sources.changed:
                     self._failure = error
                     self._sources.changed.notify_all()
                 return
 
     def _flush(self, sealed: SealedMemtable) -> None:
+        events, start_s = self._sources.events, self._sources.events.now_s()
+        entries = sealed.memtable.version_count
+        events.emit(FlushStarted(start_s, sealed.log_number, entries))
         number = self._numbers.take()
         path = join(self._folder, table_name(number))
         write_sstable(self._env, path, sealed.memtable.entries(), block_bytes=self._options.block_bytes)
@@ -164,6 +183,9 @@ class Flusher:
         self._sources.replace_oldest_memtable(table)
         self.flush_count += 1
         self.flushed_bytes += entry.file_bytes
+        now_s = events.now_s()
+        written = LiveTable(number, entry.level, entry.file_bytes)
+        events.emit(FlushFinished(now_s, sealed.log_number, written, entries, now_s - start_s))
         self._report_table()
         self._env.remove(join(self._folder, log_name(sealed.log_number)))
 

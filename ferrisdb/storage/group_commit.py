@@ -102,6 +102,10 @@ class GroupCommit:
         self.group_count = 0
         self.sync_count = 0
         self.written_bytes = 0
+        self.committed_bytes = 0
+        """Of keys and values, as they are packed; the log adds its own to each record."""
+        self.tell_refusal: Callable[[str], None] = lambda reason: None
+        """Called once, when a failure makes the store refuse writes; must neither wait nor raise."""
         self._target = target
         # Guards all below. Held for a few steps, never over I/O. While nobody leads the queue
         # is empty. The leader stands first in it until he takes his group out of it.
@@ -126,16 +130,19 @@ class GroupCommit:
         """Run `action` between two groups, with no commit in progress. Raises what it raises."""
         self._serve(_Request({}, b"", False, action))
 
-    def refuse(self, make_error: Callable[[], Error]) -> None:
-        """Refuse all requests from now on. The first reason stays."""
+    def refuse(self, make_error: Callable[[], Error]) -> bool:
+        """Refuse all requests from now on. The first reason stays; whether this is the first."""
         with self._lock:
-            if self._refusal is None:
+            is_first = self._refusal is None
+            if is_first:
                 self._refusal = make_error
+            return is_first
 
     def refuse_after(self, cause: BaseException) -> None:
         """Refuse all requests from now on, because the disk failed in this way."""
         reason = _describe(cause)
-        self.refuse(lambda: _refused(reason))
+        if self.refuse(lambda: _refused(reason)):
+            self.tell_refusal(reason)
 
     @property
     def refusal(self) -> Error | None:
@@ -233,6 +240,7 @@ class GroupCommit:
         self._target.publish_group(first_timestamp, [request.writes for request in group])
         self.last_timestamp += len(group)
         self.written_bytes += written_bytes
+        self.committed_bytes += sum(len(request.payload) for request in group)
         self.commit_count += len(group)
         self.group_count += 1
         for timestamp, request in enumerate(group, first_timestamp):

@@ -24,6 +24,8 @@ from ferrisdb.errors import CorruptionError, NotADatabase
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, FileLock, join
+from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.events import RecoveryFinished
 from ferrisdb.storage.file_header import FORMAT_VERSION
 from ferrisdb.storage.file_names import (
     CURRENT_NAME,
@@ -63,6 +65,9 @@ class _Segment:
     sound_bytes: int
     has_mark: bool
     version: int
+    commit_count: int = 0
+    cut_bytes: int = 0
+    """Behind what is sound."""
 
 
 def lock_folder(env: Env, folder: str) -> FileLock:
@@ -100,12 +105,14 @@ def _parent(folder: str) -> str:
     return posixpath.dirname(folder.rstrip("/")) or ("/" if folder.startswith("/") else ".")
 
 
-def open_folder(env: Env, folder: str, options: StorageOptions, cache: BlockCache) -> Recovered:
+def open_folder(
+    env: Env, folder: str, options: StorageOptions, cache: BlockCache, events: EventHub
+) -> Recovered:
     """Create or recover the database in a folder that this process has locked."""
     # Asked again under the lock: another process may have created the database meanwhile.
     if _is_database(env, folder):
-        return _recover(env, folder, options, cache)
-    return _create(env, folder, options)
+        return _recover(env, folder, options, cache, events)
+    return _create(env, folder, options, events)
 
 
 def _is_database(env: Env, folder: str) -> bool:
@@ -148,18 +155,23 @@ def _holds_data(env: Env, folder: str, name: str) -> bool:
         return True
 
 
-def _create(env: Env, folder: str, options: StorageOptions) -> Recovered:
+def _create(env: Env, folder: str, options: StorageOptions, events: EventHub) -> Recovered:
+    start_s = env.monotonic_s()
     numbers = FileNumbers(1)
     # The log first: CURRENT makes the folder a database, and a database has a log.
     log = LogWriter.create(env, folder, numbers.take())
     state = ManifestState(oldest_log_number=log.number)
     manifest = Manifest.create(env, folder, numbers, state, options.manifest_bytes)
     _remove_orphans(env, folder, manifest)
-    sources = LiveSources(Sources(new_memtable(options.memtable), (), (), EMPTY_LEVELS))
+    sources = LiveSources(Sources(new_memtable(options.memtable), (), (), EMPTY_LEVELS), events)
+    events.emit(_finished(sources, start_s, is_new=True))
     return Recovered(manifest, numbers, log, sources, 0)
 
 
-def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) -> Recovered:
+def _recover(
+    env: Env, folder: str, options: StorageOptions, cache: BlockCache, events: EventHub
+) -> Recovered:
+    start_s = env.monotonic_s()
     tolerate_tail = options.recovery_mode is RecoveryMode.TOLERATE_TAIL
     manifest, is_whole = Manifest.load(env, folder, options.manifest_bytes, tolerate_tail=tolerate_tail)
     tables: list[SSTableReader] = []
@@ -168,6 +180,7 @@ def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) 
             tables.append(_open_table(env, folder, entry, cache))
         segments, last_timestamp = _replay_segments(env, folder, manifest.state, options)
         last = segments[-1]
+        replayed = tuple(segments)
         # What was found may be there only in the cache of a machine whose process was killed:
         # names here, the log and the manifest when they are opened below. New commits rely on
         # all of it.
@@ -191,8 +204,24 @@ def _recover(env: Env, folder: str, options: StorageOptions, cache: BlockCache) 
         if segment.memtable.version_count
     )
     level_zero, levels = _arranged(manifest.state, tables)
-    sources = LiveSources(Sources(last.memtable, sealed, level_zero, levels))
+    sources = LiveSources(Sources(last.memtable, sealed, level_zero, levels), events)
+    events.emit(_finished(sources, start_s, replayed))
     return Recovered(manifest, numbers, log, sources, last_timestamp)
+
+
+def _finished(
+    sources: LiveSources, start_s: float, replayed: tuple[_Segment, ...] = (), *, is_new: bool = False
+) -> RecoveryFinished:
+    now_s = sources.events.now_s()
+    return RecoveryFinished(
+        now_s,
+        is_new=is_new,
+        tables=sources.live_tables(),
+        segments=len(replayed),
+        commits=sum(segment.commit_count for segment in replayed),
+        cut_bytes=sum(segment.cut_bytes for segment in replayed),
+        duration_s=now_s - start_s,
+    )
 
 
 def _arranged(
@@ -235,18 +264,31 @@ def _replay_segments(
     segments: list[_Segment] = []
     for number in numbers:
         path = join(folder, log_name(number))
+        data = env.read_file(path)
         reader = SegmentReader(
-            env.read_file(path),
+            data,
             number,
             path,
             last_timestamp=last_timestamp,
             may_be_torn=tolerates_tail and number == numbers[-1],
         )
         memtable = new_memtable(options.memtable)
+        commit_count = 0
         for record in reader:
             memtable.add(record.timestamp, dict(zip(record.keys, record.values, strict=True)))
+            commit_count += 1
         last_timestamp = reader.last_timestamp
-        segments.append(_Segment(number, memtable, reader.sound_bytes, reader.has_mark, reader.version))
+        segments.append(
+            _Segment(
+                number,
+                memtable,
+                reader.sound_bytes,
+                reader.has_mark,
+                reader.version,
+                commit_count,
+                len(data) - reader.sound_bytes,
+            )
+        )
     return segments, last_timestamp
 
 

@@ -23,8 +23,11 @@ from itertools import chain
 from typing import Protocol
 
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.events import LiveTable, TableAdded, TableMoved, TableRemoved
 from ferrisdb.storage.level import LEVEL_COUNT, Level
 from ferrisdb.storage.memtable_kinds import Memtable
+from ferrisdb.storage.read_counts import ReadCounts
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.version import Chunk, Found
 
@@ -88,8 +91,14 @@ class Sources:
 class LiveSources:
     """The present set, and the steps that change it."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, events: EventHub) -> None:
         self.now = sources
+        self.events = events
+        self.read_counts = tuple(ReadCounts() for _ in range(LEVEL_COUNT))
+        """Of each level, for as long as the database is open. Its tables count there."""
+        for level, counts in enumerate(self.read_counts):
+            for table in sources.tables_of(level):
+                table.counts = counts
         self.changed = threading.Condition()
         """Its lock guards the changes of `now`; notified after each."""
 
@@ -104,11 +113,15 @@ class LiveSources:
 
     def replace_oldest_memtable(self, table: SSTableReader) -> None:
         """The oldest memtable is flushed: from now on its table is read."""
+        table.counts = self.read_counts[0]
         with self.changed:
             self.now = replace(
                 self.now, flushing=self.now.flushing[:-1], level_zero=(table, *self.now.level_zero)
             )
             self.changed.notify_all()
+            # Under the lock, here and below: a compaction may take the table the next moment,
+            # and nobody may hear that it is gone before they hear that it is there.
+            self.events.emit(TableAdded(self.events.now_s(), _live_table(table, 0)))
 
     def replace_tables(self, removed: Collection[int], level: int, added: Sequence[SSTableReader]) -> None:
         """From now on the tables `added` of `level` are read, in place of those with these numbers."""
@@ -128,3 +141,36 @@ class LiveSources:
                 levels=tuple(levels),
             )
             self.changed.notify_all()
+            for table in added:
+                table.counts = self.read_counts[level]
+            self._tell_exchange(now, removed, level, added)
+
+    def _tell_exchange(
+        self, before: Sources, removed: Collection[int], level: int, added: Sequence[SSTableReader]
+    ) -> None:
+        was_live = {
+            table.number: _live_table(table, at)
+            for at in range(LEVEL_COUNT)
+            for table in before.tables_of(at)
+            if table.number in removed
+        }
+        now_s = self.events.now_s()
+        for table in added:
+            moved = was_live.pop(table.number, None)
+            here = _live_table(table, level)
+            self.events.emit(
+                TableAdded(now_s, here) if moved is None else TableMoved(now_s, here, moved.level)
+            )
+        for gone in was_live.values():
+            self.events.emit(TableRemoved(now_s, gone))
+
+    def live_tables(self) -> tuple[LiveTable, ...]:
+        """All that are alive, level by level."""
+        now = self.now
+        return tuple(
+            _live_table(table, level) for level in range(LEVEL_COUNT) for table in now.tables_of(level)
+        )
+
+
+def _live_table(table: SSTableReader, level: int) -> LiveTable:
+    return LiveTable(table.number, level, table.properties.file_bytes)

@@ -33,9 +33,10 @@ from typing import Any
 from ferrisdb.errors import CorruptionError
 from ferrisdb.storage.block import Block, clip, decode_block, malformed, unframe, unpack
 from ferrisdb.storage.block_cache import BlockCache
-from ferrisdb.storage.bloom import BloomFilter, words_for
+from ferrisdb.storage.bloom import BloomFilter, fewest_keys_of, words_for
 from ferrisdb.storage.env import Env, ReadFile
 from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, check_header
+from ferrisdb.storage.read_counts import ReadCounts
 from ferrisdb.storage.sstable_format import (
     FOOTER_BYTES,
     Section,
@@ -55,6 +56,8 @@ class SSTableReader:
     properties: TableProperties
     number: int
     """Of its file."""
+    counts: ReadCounts
+    """Those of its level, once it has one (`LiveSources`); before that its own."""
 
     def __init__(self, file: ReadFile, path: str, file_number: int, cache: BlockCache) -> None:
         """Reads all but the blocks from `file`; `open` is the way to call it."""
@@ -62,6 +65,7 @@ class SSTableReader:
         self._path = path
         self.number = file_number
         self._cache = cache
+        self.counts = ReadCounts()
         file_bytes = file.size()
         if file_bytes < HEADER_BYTES + FOOTER_BYTES:
             raise CorruptionError("the file is too short for an SSTable", file=path, offset=file_bytes)
@@ -98,7 +102,12 @@ class SSTableReader:
     def newest_timestamp(self, key: bytes) -> int:
         """The timestamp of the newest version of `key`, tombstones included; 0 when absent."""
         number = self._find_block(key)
-        return 0 if number is None else self._block(number).newest_timestamp_of(key)
+        if number is None:
+            return 0
+        newest = self._block(number).newest_timestamp_of(key)
+        if newest == 0:
+            self.counts.bloom_false_positives += 1
+        return newest
 
     def chunks(
         self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
@@ -157,6 +166,11 @@ class SSTableReader:
         return found.tombstone_count == 0 and self._filter.word_count == words_for(found.entry_count)
 
     @property
+    def fewest_keys(self) -> int:
+        """It has at least so many different keys, and at most four more: the filter tells."""
+        return min(self.properties.entry_count, fewest_keys_of(self._filter.word_count))
+
+    @property
     def offsets(self) -> Sequence[int]:
         """Of its blocks, which name them in the cache. Read, never write."""
         return self._offsets
@@ -164,9 +178,12 @@ class SSTableReader:
     def _find_block(self, key: bytes) -> int | None:
         """The first block that may hold `key`."""
         if not self._filter.may_contain(key):
+            self.counts.bloom_negatives += 1
             return None
         number = bisect_left(self._last_keys, key)
         if number == len(self._last_keys) or self._first_keys[number] > key:
+            self.counts.absent_in_index += 1
+            self.counts.bloom_false_positives += 1
             return None
         return number
 
@@ -179,18 +196,26 @@ class SSTableReader:
                 found = self._block(number).read(key, timestamp)
                 if found is not MISSING:
                     return found
+                self.counts.further_blocks += 1
             number += 1
-        return self._block(number).read(key, timestamp)
+        block = self._block(number)
+        found = block.read(key, timestamp)
+        # A key whose versions are all too new is there, and the filter was right.
+        if found is MISSING and block.newest_timestamp_of(key) == 0:
+            self.counts.bloom_false_positives += 1
+        return found
 
     def _visible(self, number: int, timestamp: int) -> Chunk:
         """What a reader at `timestamp` sees of the keys that begin in block `number`."""
         first_key, last_key = self._first_keys[number], self._last_keys[number]
         if self._continues[number] and first_key == last_key:
             return [], []
+        self.counts.scanned_blocks += 1
         keys, values = self._block(number).visible(timestamp)
         if self._continues[number] and keys and keys[0] == first_key:
             keys, values = keys[1:], values[1:]
         if self._continues[number + 1] and (not keys or keys[-1] != last_key):
+            self.counts.scanned_blocks += 1
             found = self._read_from(number + 1, last_key, timestamp)
             if found is not MISSING:
                 keys, values = [*keys, last_key], [*values, found]
@@ -198,10 +223,12 @@ class SSTableReader:
 
     def _block(self, number: int) -> Block:
         offset = self._offsets[number]
-        block = self._cache.get(self.number, offset)
+        block = self._cache.get(self.number, offset, self.counts)
         if block is None:
             block = self._load(number)
             self._cache.put(self.number, offset, block)
+            self.counts.blocks_read += 1
+            self.counts.read_bytes += self._lengths[number]
         return block
 
     def _load(self, number: int) -> Block:

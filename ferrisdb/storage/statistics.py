@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.read_counts import LevelStatistics
 
 
 @immutable
@@ -52,6 +53,29 @@ class EngineStatistics:
     compaction_failures: int
     compaction_error: str | None
     """The last one. Compaction tries again a few times, and then not before the next open."""
+    cache_evictions: int
+    cache_passed_through: int
+    """Of the evictions: blocks that nobody asked for a second time, as those of a large scan."""
+    committed_bytes: int
+    """Of keys and values that users committed, as they are packed."""
+    lookups: int
+    """Reads of one key, wherever they ended. With several threads it may be a few too small."""
+    levels: tuple[LevelStatistics, ...]
+    """From level 0 on."""
+    space_amplification: float | None
+    """Bytes of all tables by bytes that hold live versions, at most. None while that is not known."""
+
+    @property
+    def write_amplification(self) -> float | None:
+        """Bytes written by bytes committed; None before the first commit."""
+        written_bytes = self.log_bytes + self.flushed_bytes + self.compaction_written_bytes
+        return written_bytes / self.committed_bytes if self.committed_bytes else None
+
+    @property
+    def read_amplification(self) -> float | None:
+        """Blocks looked into by reads of one key; below 1 where memtables answer. None without reads."""
+        blocks = sum(level.point_blocks for level in self.levels)
+        return blocks / self.lookups if self.lookups else None
 
 
 @dataclass

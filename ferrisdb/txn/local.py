@@ -21,6 +21,7 @@ import weakref
 
 from ferrisdb import errors
 from ferrisdb.storage.engine import Engine
+from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions
@@ -89,6 +90,11 @@ class LocalStore:
     def flush(self) -> None:
         """Write what is in memory to a table file."""
         self._engine.flush()
+
+    @property
+    def events(self) -> EventHub:
+        """What the engine does on its own."""
+        return self._engine.events
 
     def wait_until_compacted(self) -> None:
         """Return when compaction has nothing to do. Raises StorageError when it has stopped."""

@@ -145,7 +145,7 @@ def test_a_block_read_again_comes_from_the_cache_until_the_table_is_closed():
     env.reads = 0
     for _ in range(10):
         assert table.read(b"a", 1) == b"v"
-    assert (env.reads, cache.hits, cache.misses) == (1, 9, 1)
+    assert (env.reads, table.counts.cache_hits, cache.misses) == (1, 9, 1)
     table.close()
     assert cache.size_bytes == 0
 
