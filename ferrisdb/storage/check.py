@@ -53,6 +53,7 @@ from ferrisdb.storage.inspect_folder import (
 )
 from ferrisdb.storage.inspect_log import BadBytes
 from ferrisdb.storage.inspect_manifest import SeenEdit, Sum, add_up, read_edits
+from ferrisdb.storage.level import LAST_LEVEL
 from ferrisdb.storage.manifest import TableEntry, read_current
 
 MOST_TRIES: Final = 5
@@ -189,6 +190,8 @@ class _FolderCheck:
         state = total.state
         for entry in state.tables:
             at = total.added_at[entry.number]
+            if not 0 <= entry.level <= LAST_LEVEL:
+                self.findings.add(path, at, f"table {entry.number} is of level {entry.level}, which is none")
             if entry.number >= state.next_file_number:
                 problem = f"table {entry.number} is not below the next file number {state.next_file_number}"
                 self.findings.add(path, at, problem)

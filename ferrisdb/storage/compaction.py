@@ -11,7 +11,7 @@
 
 A crash before 4 leaves files that the manifest does not name, after it inputs that it no
 longer names: the next open removes both. A compaction that fails before 4 (a full disk, a
-killed child) has changed nothing. What it wrote is removed, and it is tried again, a few
+killed child, one that hangs) has changed nothing. What it wrote is removed, and it is tried again, a few
 times, each time later. Then compaction stops until the database is opened again; a damaged
 input stops it at once. Reads and writes go on, only slower; `compaction_error` in the
 statistics says why. When 4 itself fails, nobody can say whether the edit is on the disk: then
@@ -69,6 +69,9 @@ FIRST_PAUSE_S: Final = 0.1
 
 MAX_OUTPUTS: Final = 10_000
 """Of one compaction. Where tables are tiny the last one takes the rest."""
+
+LOOK_AGAIN_S: Final = 1.0
+"""Between two looks at the oldest snapshot, while the last level has something that it holds."""
 
 SLICE_S: Final = 0.002
 SLICE_PAUSE_S: Final = 0.004
@@ -138,10 +141,21 @@ class Compactor:
         self._events.put(None)
 
     def stop(self) -> None:
-        """Stop at once, killing the child. What is half done is nobody's."""
-        self.begin_to_stop()
-        self._thread.join()
+        """Stop at once, killing the child. What is half done is nobody's.
+
+        An interrupt meanwhile is raised at the end, as in `Flusher.stop`: the caller lets go of
+        the folder next, and this thread may be in the middle of an edit of its manifest.
+        """
+        interrupt: BaseException | None = None
+        while self._thread.is_alive():
+            try:
+                self.begin_to_stop()
+                self._thread.join()
+            except BaseException as error:
+                interrupt = error
         self._obsolete.close()
+        if interrupt is not None:
+            raise interrupt
 
     @property
     def obsolete_count(self) -> int:
@@ -179,12 +193,28 @@ class Compactor:
         # Asked before each wait: the event that `stop` sends may have been taken below, among
         # others. It is sent after the flag is set, so who took it sees the flag here.
         while not self._stopping.is_set():
-            event = self._events.get()
+            event = self._next_event()
             if self._stopping.is_set():
                 return
             self._take_note(event)
             if event is None and not self._has_given_up:
                 self._keep_in_shape()
+
+    def _next_event(self) -> Unread | None:
+        """What is to be done next.
+
+        Nobody tells when a snapshot ends, or when a retention lets go of the past: it would
+        cost each transaction something. So while old versions wait for that, we ask.
+        """
+        waits_for_readers = (
+            not self._has_given_up
+            and self.oldest_snapshot is not None
+            and self._picker.has_more_to_collect(self._sources.now)
+        )
+        try:
+            return self._events.get(timeout=LOOK_AGAIN_S if waits_for_readers else None)
+        except Empty:
+            return None
 
     def _take_note(self, event: Unread | None) -> None:
         try:
@@ -344,7 +374,9 @@ class Compactor:
             return result
         if self._stopping.is_set():
             raise _Stopped
-        if isinstance(failure, WorkerDied) or (isinstance(failure, WorkerNotStarted) and exit_status < 0):
+        # Somebody else killed it: another time it may well start.
+        was_killed = type(failure) is WorkerNotStarted and exit_status < 0
+        if isinstance(failure, WorkerDied) or was_killed:
             raise WorkerDied(f"the child process of a compaction ended with status {exit_status}")
         raise failure or StorageError("the child process of a compaction said nothing")
 

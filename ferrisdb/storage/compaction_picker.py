@@ -97,6 +97,10 @@ class CompactionPicker:
                 return Compaction(LAST_LEVEL, LAST_LEVEL, (table,), (), (), is_move=False)
         return None
 
+    def has_more_to_collect(self, sources: Sources) -> bool:
+        """Whether a table of the last level will be rewritten once nobody reads its past."""
+        return any(not table.has_only_newest for table in sources.tables_of(LAST_LEVEL))
+
     def scores(self, sources: Sources) -> list[float]:
         """Of levels 0 to 5; 1 and more is out of shape."""
         targets = self._targets(sources)

@@ -3,15 +3,19 @@
     parent                                      child
       | ---- standard input: the job ------------> |
       | <--- standard output: "ready" ------------ |
-      |                                            |  reads tables, writes tables
+      | <--- standard output: "working" ---------- |  reads tables, writes tables
+      |                 ... each second ...        |
       | <--- standard output: result or error ---- |
       | ---- standard input: ends ---------------> |  exits, whatever it is at
 
 Each message is a length (u32, little-endian) and that many bytes of msgpack: the job, then
-[kind, body] twice. Standard input stays open meanwhile, and says by its end that the parent
+[kind, body] each. Standard input stays open meanwhile, and says by its end that the parent
 is gone: then nobody would ever name the outputs, and the child stops at once. A program that
 has forked may leave its end of the pipe open in the fork, so the child also looks now and
 then whose child it is.
+
+A child of which nothing is heard for a minute hangs: it waits for a disk that does not answer,
+or somebody has stopped it. It is killed, and the work is done again.
 
 A Python process of its own, so that the merging does not take the interpreter lock from
 those who commit. It opens no database: it holds no lock, and reads and writes only the
@@ -24,6 +28,7 @@ import os
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum
 from typing import IO, Final
@@ -39,9 +44,15 @@ MODULE: Final = "ferrisdb.storage.compaction_worker"
 _LENGTH: Final = struct.Struct("<I")
 _MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 
+MOST_SILENCE_S: Final = 60.0
+"""Longer than a slow disk takes to sync one table."""
+
+WORKING_EACH_S: Final = 1.0
+
 
 class _Kind(Enum):
     READY = "ready"
+    WORKING = "working"
     RESULT = "result"
     CORRUPTION = "corruption"
     DISK_FULL = "disk full"
@@ -61,11 +72,72 @@ class WorkerDied(StorageError):
     """The child ended in the middle of its work."""
 
 
-def hand_over(worker: WorkerProcess, job: CompactionJob) -> CompactionResult:
+class WorkerMute(WorkerNotStarted):
+    """It was killed, as it never said that it was ready: it may be a program that does not know us."""
+
+
+class WorkerHung(StorageError):
+    """The child said nothing for too long in the middle of its work, and was killed."""
+
+
+class _Watch:
+    """Kills a child of which nothing is heard for `most_silence_s`.
+
+    A thread, as a pipe cannot be read with a timeout on every system.
+    """
+
+    def __init__(self, worker: WorkerProcess, most_silence_s: float) -> None:
+        self.has_killed = False
+        self._worker = worker
+        self._most_silence_s = most_silence_s
+        self._heard = threading.Event()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, name="ferrisdb-watch", daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._heard.set()
+        self._thread.join()
+
+    def heard(self) -> None:
+        self._heard.set()
+
+    def _run(self) -> None:
+        while self._heard.wait(self._most_silence_s):
+            self._heard.clear()
+            # After `clear`: who sets it from now on is heard in the next turn.
+            if self._is_over:
+                return
+        self.has_killed = True
+        self._worker.kill()
+
+
+def hand_over(
+    worker: WorkerProcess, job: CompactionJob, most_silence_s: float = MOST_SILENCE_S
+) -> CompactionResult:
     """Have the child do the job; return when it has. For the parent.
 
-    Raises what `run_compaction` does, WorkerNotStarted, WorkerDied.
+    Raises what `run_compaction` does, WorkerNotStarted, WorkerMute, WorkerDied, WorkerHung.
     """
+    with _Watch(worker, most_silence_s) as watch:
+        try:
+            return _hand_over(worker, job, watch.heard)
+        except WorkerNotStarted as error:
+            if not watch.has_killed:
+                raise
+            raise WorkerMute(f"the child process said nothing for {most_silence_s:g} s") from error
+        except WorkerDied as error:
+            if not watch.has_killed:
+                raise
+            silence = f"nothing was heard of it for {most_silence_s:g} s"
+            raise WorkerHung(f"the child process of a compaction was killed: {silence}") from error
+
+
+def _hand_over(worker: WorkerProcess, job: CompactionJob, heard: Callable[[], None]) -> CompactionResult:
     try:
         worker.write(_framed(job.encode()))
         kind, _ = _next_message(worker.read)
@@ -74,7 +146,10 @@ def hand_over(worker: WorkerProcess, job: CompactionJob) -> CompactionResult:
     except _NOT_OUR_CHILD as error:
         raise WorkerNotStarted("the child process for a compaction did not start") from error
     try:
-        kind, body = _next_message(worker.read)
+        kind, body = _Kind.WORKING, b""
+        while kind is _Kind.WORKING:
+            heard()
+            kind, body = _next_message(worker.read)
         if kind is _Kind.RESULT:
             return CompactionResult.decode(body)
         failure = _error_of(kind, body)
@@ -137,9 +212,15 @@ def main() -> int:
     threading.Thread(target=_die_with_parent, args=(from_parent,), daemon=True).start()
     _say(to_parent, _Kind.READY, b"")
 
+    last_word_s = time.monotonic()
+
     def pace() -> None:
+        nonlocal last_word_s
         if os.getppid() != parent_id:
             os._exit(1)
+        if time.monotonic() - last_word_s >= WORKING_EACH_S:
+            _say(to_parent, _Kind.WORKING, b"")
+            last_word_s = time.monotonic()
 
     try:
         kind, body = _Kind.RESULT, run_compaction(OsEnv(), job, pace).encode()

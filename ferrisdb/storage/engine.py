@@ -361,12 +361,16 @@ class Engine:
         with ExitStack() as releases:
             releases.callback(self._lock.release)
             releases.callback(self.events.close)
+            releases.callback(self._close_files)
+            # Each, even when an interrupt comes out of the one before: both write to the folder.
+            releases.callback(self._compactor.stop)
             self._flusher.stop()
-            self._compactor.stop()
-            self._manifest.close()
-            self._log.close()
-            for table in self._sources.now.tables:
-                table.close()
+
+    def _close_files(self) -> None:
+        self._manifest.close()
+        self._log.close()
+        for table in self._sources.now.tables:
+            table.close()
 
     def _disown(self) -> None:
         """In a forked child: two processes appending to one log would destroy it."""

@@ -114,9 +114,9 @@ class Flusher:
     def seal_active(self, new_log_number: int) -> None:
         """Queue the active memtable. From here on commits go to the new segment."""
         with self._sources.changed:
-            old_log_number, self._active_log_number = self._active_log_number, new_log_number
-            full = self._sources.now.active
-            self._sources.seal_active(old_log_number)
+            old_log_number, full = self._active_log_number, self._sources.now.active
+            self._sources.seal_active(old_log_number, new_log_number)
+            self._active_log_number = new_log_number
             events = self._sources.events
             entries, memory_bytes = full.version_count, full.approximate_bytes
             events.emit(MemtableSealed(events.now_s(), old_log_number, entries, memory_bytes))
@@ -127,12 +127,12 @@ class Flusher:
             waiting = self._sources.now.flushing
             if waiting:
                 newest = waiting[0].log_number
-                self._wait_until(lambda: self._oldest_waiting() > newest)
+                self._wait_until(lambda: self._is_flushed(newest))
 
-    def _oldest_waiting(self) -> int:
-        """The oldest segment whose commits are not in a table. Called under the lock."""
+    def _is_flushed(self, log_number: int) -> bool:
+        """Whether the sealed memtables up to that of this segment are in tables. Under the lock."""
         flushing = self._sources.now.flushing
-        return flushing[-1].log_number if flushing else self._active_log_number
+        return not flushing or flushing[-1].log_number > log_number
 
     def _wait_until(self, is_done: Callable[[], bool]) -> None:
         self._sources.changed.wait_for(lambda: is_done() or self._failure is not None or self._is_stopping)
@@ -176,7 +176,9 @@ class Flusher:
         self._manifest.apply(
             ManifestEdit(
                 added=(entry,),
-                oldest_log_number=self._next_log_number(),
+                # As it was when the memtable was sealed. Asked for now, an interrupted change of
+                # segments could give a later one, and the next open would drop one that counts.
+                oldest_log_number=sealed.next_log_number,
                 last_timestamp=entry.largest_timestamp,
             )
         )
@@ -188,12 +190,6 @@ class Flusher:
         events.emit(FlushFinished(now_s, sealed.log_number, written, entries, now_s - start_s))
         self._report_table()
         self._env.remove(join(self._folder, log_name(sealed.log_number)))
-
-    def _next_log_number(self) -> int:
-        """The segment after that of the oldest memtable."""
-        with self._sources.changed:
-            flushing = self._sources.now.flushing
-            return flushing[-2].log_number if len(flushing) > 1 else self._active_log_number
 
 
 def describe_table(table: SSTableReader, number: int, level: int) -> TableEntry:

@@ -302,8 +302,8 @@ class GroupCommit:
             self._group = []
             next_leader = self._queue[0] if self._queue else None
             self._leader = next_leader
-            if next_leader is not None and next_leader.parking is not None:
-                next_leader.parking.release()
+            if next_leader is not None:
+                _unpark(next_leader)
 
     def _leave(self, request: _Request, cause: BaseException) -> None:
         """An exception ends the thread's part between two steps: nobody may wait for it."""
@@ -312,6 +312,9 @@ class GroupCommit:
             is_queued = request in self._queue
             if is_queued:
                 self._queue.remove(request)
+            # It may have been interrupted when it had given the lead away and woken nobody.
+            if not is_leader and self._leader is not None:
+                _unpark(self._leader)
         if not is_leader:
             return
         self._fail_unsettled(cause)
@@ -319,10 +322,14 @@ class GroupCommit:
 
 
 def _wake(request: _Request) -> None:
-    if not request.is_done:
-        request.is_done = True
-        if request.parking is not None:
-            request.parking.release()
+    request.is_done = True
+    _unpark(request)
+
+
+def _unpark(request: _Request) -> None:
+    """Fine when it is awake already: an interrupted leader does this again."""
+    if request.parking is not None and request.parking.locked():
+        request.parking.release()
 
 
 def _is_interrupt(error: BaseException) -> bool:

@@ -203,6 +203,8 @@ def find_leftovers(names: tuple[str, ...], manifest: int, oldest_log: int, table
     def counts(kind: FileKind, number: int) -> bool:
         if kind is FileKind.LOG:
             return number >= oldest_log
+        if kind is FileKind.UNFINISHED_TABLE:
+            return False
         return number in tables if kind is FileKind.TABLE else number == manifest
 
     return [name for name in names if (parsed := parse_name(name)) and not counts(*parsed)]

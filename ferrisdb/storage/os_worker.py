@@ -66,8 +66,8 @@ def start_worker(module: str) -> OsWorker | None:
 
     # The child looks where we look: the program may have found us by a path of its own. -P
     # keeps the working directory out, where a file named struct.py may lie.
-    search_path = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
     try:
+        search_path = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
@@ -79,7 +79,8 @@ def start_worker(module: str) -> OsWorker | None:
             start_new_session=True,
         )
     except OSError:
-        # Out of processes, or of memory, or not allowed to: the work is done without one.
+        # Out of processes, or of memory, or not allowed to, or the working directory is gone:
+        # the work is done without one.
         return None
     if process.stdin is None or process.stdout is None:
         broken("a child process was started without its pipes")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ferrisdb.errors import CorruptionError, NotADatabase
 from ferrisdb.immutable import immutable
@@ -199,8 +200,8 @@ def _recover(
             table.close()
         raise
     sealed = tuple(
-        SealedMemtable(segment.memtable, segment.number)
-        for segment in reversed(segments[:-1])
+        SealedMemtable(segment.memtable, segment.number, following.number)
+        for segment, following in reversed(list(pairwise(segments)))
         if segment.memtable.version_count
     )
     level_zero, levels = _arranged(manifest.state, tables)
@@ -236,6 +237,8 @@ def _arranged(
 
 def _open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> SSTableReader:
     path = join(folder, table_name(entry.number))
+    if not 0 <= entry.level < LEVEL_COUNT:
+        raise CorruptionError(f"the manifest puts it into level {entry.level}", file=path, offset=0)
     try:
         table = SSTableReader.open(env, path, entry.number, cache)
     except FileNotFoundError as error:

@@ -50,6 +50,8 @@ class SealedMemtable:
 
     memtable: Memtable
     log_number: int
+    next_log_number: int
+    """The segment after it: the oldest one that is needed when the memtable is flushed."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ class LiveSources:
         self.changed = threading.Condition()
         """Its lock guards the changes of `now`; notified after each."""
 
-    def seal_active(self, log_number: int) -> None:
+    def seal_active(self, log_number: int, next_log_number: int) -> None:
         """Put an empty memtable in front of the active one."""
         with self.changed:
-            sealed = SealedMemtable(self.now.active, log_number)
+            sealed = SealedMemtable(self.now.active, log_number, next_log_number)
             self.now = replace(
                 self.now, active=sealed.memtable.empty_twin(), flushing=(sealed, *self.now.flushing)
             )

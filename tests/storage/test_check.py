@@ -13,6 +13,7 @@ from ferrisdb.storage import check as check_module
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.file_header import HEADER_BYTES
+from ferrisdb.storage.file_names import unfinished_table_name
 from ferrisdb.storage.inspect_log import BadBytes, SeenRecord, read_records
 from ferrisdb.storage.inspect_manifest import read_edits
 from ferrisdb.storage.manifest import ManifestEdit, TableEntry, _encode
@@ -173,18 +174,43 @@ def manifest_removes_a_stranger(db: Damaged) -> None:
     add_edit(db, ManifestEdit(removed=(99,)))
 
 
-@kind("table 6 has commit 9, and the last is 3")
-def manifest_forgets_commits(db: Damaged) -> None:
-    state = ManifestEdit(added=tuple(table_entries(db.env)), oldest_log_number=5, next_file_number=7)
+def rewrite_manifest(db: Damaged, next_file_number: int, last_timestamp: int) -> None:
+    state = ManifestEdit(
+        added=tuple(table_entries(db.env)),
+        oldest_log_number=5,
+        next_file_number=next_file_number,
+        last_timestamp=last_timestamp,
+    )
     data = db.env.read_file(MANIFEST)[:HEADER_BYTES]
     db.file, db.offset = MANIFEST, HEADER_BYTES
-    write(db.env, MANIFEST, data + _encode(replace(state, last_timestamp=3), 2, HEADER_BYTES))
+    write(db.env, MANIFEST, data + _encode(state, 2, HEADER_BYTES))
+
+
+@kind("table 6 has commit 9, and the last is 3")
+def manifest_forgets_commits(db: Damaged) -> None:
+    rewrite_manifest(db, 7, 3)
+
+
+@kind("table 6 has commit 9, and the last is 8")
+def manifest_forgets_a_commit(db: Damaged) -> None:
+    rewrite_manifest(db, 7, 8)
+
+
+@kind("table 6 is not below the next file number 6")
+def manifest_would_give_a_number_twice(db: Damaged) -> None:
+    rewrite_manifest(db, 6, 9)
 
 
 @kind("tables 4 and 6 of level 1 overlap")
 def levels_overlap(db: Damaged) -> None:
     moved = tuple(replace(entry, level=1) for entry in table_entries(db.env))
     add_edit(db, ManifestEdit(added=moved, removed=(4, 6)))
+
+
+@kind("table 4 is of level 7, which is none")
+def level_below_the_last(db: Damaged) -> None:
+    (deep,) = (replace(entry, level=7) for entry in table_entries(db.env) if entry.number == 4)
+    add_edit(db, ManifestEdit(added=(deep,), removed=(4,)))
 
 
 @kind("the table is missing")
@@ -404,7 +430,8 @@ def test_each_kind_of_damage_is_named_with_file_and_offset(name: str) -> None:
 
 
 SEVERAL_FINDINGS = {
-    "manifest_forgets_commits": 3,  # two tables, and the log, are ahead of it
+    "manifest_forgets_commits": 3,
+    "manifest_forgets_a_commit": 2,  # two tables, and the log, are ahead of it
     "table_cut": 2,  # the length, and the footer that is gone
     "table_lengthened": 2,
     "filter_forgot_a_key": 5,  # one for each block
@@ -459,12 +486,15 @@ def test_what_lies_behind_a_tear_never_counted(env: MemoryEnv):
 
 
 def test_files_that_nobody_names_are_noted(env: MemoryEnv):
-    for name in ("000099.sst", "000001.wal", "MANIFEST-000001", "CURRENT.tmp", "shopping.txt"):
+    # The number of an unfinished table may be that of the live manifest.
+    unfinished = unfinished_table_name(2, "0123abcd")
+    for name in ("000099.sst", "000001.wal", "MANIFEST-000001", "CURRENT.tmp", "shopping.txt", unfinished):
         write(env, f"db/{name}", b"?")
     report = check_folder(env, "db")
     assert report.findings == ()
     assert [note.split(":")[0] for note in report.notes] == [
         "db/000001.wal",
+        f"db/{unfinished}",
         "db/000099.sst",
         "db/CURRENT.tmp",
         "db/MANIFEST-000001",

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -549,3 +550,28 @@ def test_a_stop_that_comes_while_other_events_are_taken_is_not_lost() -> None:
     compactor._thread.join(10)
     assert not compactor._thread.is_alive()
     engine.close()
+
+
+def test_a_snapshot_that_is_let_go_frees_its_versions_though_nobody_writes_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compaction_module, "LOOK_AGAIN_S", 0.001)
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    held = [0]
+    engine.collect_below(lambda: min([*held, engine.visible_timestamp]))
+    for turn in range(30):
+        engine.commit({b"key": b"%d" % turn * 100})
+    held[:] = [1]
+    engine.flush()
+    engine.wait_until_compacted()
+    assert len(versions_of(engine, b"key")) > 1
+    held.clear()
+    deadline = time.monotonic() + 20
+    while len(versions_of(engine, b"key")) > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(versions_of(engine, b"key")) == 1
+    engine.close()
+
+
+def versions_of(engine: Engine, key: bytes) -> list[int]:
+    return [at for table in engine._sources.now.tables for row, at, _ in table.entries() if row == key]

@@ -1,5 +1,6 @@
 """Merging and collecting, judged by looking at every version and every snapshot."""
 
+import pytest
 import version_model as model
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,3 +114,44 @@ def test_outputs_are_disjoint_and_hold_what_was_kept(versions, table_bytes, wate
     assert found == expected
     assert result.read_count == len(model.entries(versions))
     assert result.collected_count == result.read_count - len(found)
+
+
+@given(model.versions.filter(bool), st.integers(1, 3))
+def test_the_last_output_takes_all_that_is_left(versions, output_count):
+    env = MemoryEnv()
+    env.make_directory("db")
+    write_sstable(env, f"db/{table_name(1)}", model.entries(versions), block_bytes=20)
+    numbers = list(range(2, 2 + output_count))
+    job = CompactionJob("db", [[1]], numbers, "0123abcd", 1, 20, 0, [])
+    result = run_compaction(env, job, lambda: None)
+    assert sum(table.entry_count for table in result.tables) == len(model.entries(versions))
+
+
+def test_a_job_leaves_no_input_open():
+    closed = []
+
+    class WatchedFile:
+        def __init__(self, file):
+            self.read_at, self.size = file.read_at, file.size
+
+        def close(self):
+            closed.append(self)
+
+    class WatchedEnv(MemoryEnv):
+        def open_read(self, path):
+            return WatchedFile(super().open_read(path))
+
+    env = WatchedEnv()
+    env.make_directory("db")
+    for number in (1, 2):
+        write_sstable(env, f"db/{table_name(number)}", [(b"k", number, b"v")], block_bytes=60)
+    job = CompactionJob("db", [[2], [1]], [3], "0123abcd", 1000, 60, 0, [])
+    run_compaction(env, job, lambda: None)
+    assert len(closed) == 2
+
+    def stop():
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        run_compaction(env, job, stop)
+    assert len(closed) == 4

@@ -16,7 +16,8 @@ import pytest
 from tree_checker import check_shape, check_tree, contents, table_files
 
 from ferrisdb.storage import compaction as compaction_module
-from ferrisdb.storage import os_worker
+from ferrisdb.storage import compaction_worker, os_worker
+from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult
 from ferrisdb.storage.compaction_worker import MODULE
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import WorkerProcess
@@ -230,3 +231,93 @@ def test_damage_that_the_child_finds_is_told_as_it_is(tmp_path: Path) -> None:
     assert str(found.compaction_error).count(name) == 1
     engine.commit({b"writes": b"go on"})
     engine.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
+def test_a_child_that_hangs_is_killed_and_its_work_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction_module, "FIRST_PAUSE_S", 0.001)
+    hand_over = compaction_worker.hand_over
+    attempts = 0
+
+    def impatient(worker: WorkerProcess, job: CompactionJob) -> CompactionResult:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 1:
+            return hand_over(worker, job)
+        assert isinstance(worker, os_worker.OsWorker)
+        read = worker.read
+
+        def read_then_stop(length: int) -> bytes:
+            # From "ready" on: before that it would be one that never started.
+            data = read(length)
+            if length > 4:
+                os.kill(worker._process.pid, signal.SIGSTOP)
+            return data
+
+        monkeypatch.setattr(worker, "read", read_then_stop)
+        return hand_over(worker, job, 0.3)
+
+    monkeypatch.setattr(compaction_module, "hand_over", impatient)
+    env = WatchedEnv()
+    engine = Engine.open(env, (tmp_path / "db").as_posix(), OPTIONS)
+    state = fill(engine)
+    engine.wait_until_compacted()
+    found = engine.statistics()
+    assert found.compaction_failures == 1
+    assert "nothing was heard of it" in str(found.compaction_error)
+    assert not is_running(env.process_ids[0])
+    assert contents(engine) == state
+    engine.close()
+
+
+def test_a_program_that_never_answers_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 1000\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(silent))
+    hand_over = compaction_worker.hand_over
+    monkeypatch.setattr(compaction_module, "hand_over", lambda worker, job: hand_over(worker, job, 0.2))
+    env = WatchedEnv()
+    engine = Engine.open(env, (tmp_path / "db").as_posix(), OPTIONS)
+    state = fill(engine)
+    engine.wait_until_compacted()
+    found = engine.statistics()
+    assert found.compactions > 0
+    assert (found.compaction_failures, len(env.process_ids)) == (0, 1)
+    assert contents(engine) == state
+    engine.close()
+
+
+TALKATIVE_CHILD = """
+import sys
+from ferrisdb.storage import compaction_worker
+compaction_worker.WORKING_EACH_S = 0.0
+sys.exit(compaction_worker.main())
+"""
+
+
+def test_a_child_says_that_it_works(tmp_path: Path) -> None:
+    folder = (tmp_path / "db").as_posix()
+    never = replace(OPTIONS, compaction_start_tables=90, compaction_slow_tables=90, compaction_stop_tables=90)
+    engine = Engine.open(OsEnv(), folder, replace(never, table_bytes=1 << 30))
+    fill(engine, turns=1)
+    engine.close()
+    number = engine._manifest.state.tables[0].number
+    job = CompactionJob(folder, [[number]], [9000], "mark", 1 << 30, 4096, 0, [])
+    with subprocess.Popen(
+        [sys.executable, "-c", TALKATIVE_CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(compaction_worker._framed(job.encode()))
+        child.stdin.flush()
+        said = []
+        while not said or said[-1] in ("ready", "working"):
+            said.append(compaction_worker._next_message(child.stdout.read)[0].value)
+    assert said[0] == "ready"
+    assert said.count("working") > 3
+    assert said[-1] == "result"

@@ -344,6 +344,9 @@ def test_an_interrupt_that_comes_just_as_a_waiter_is_woken_is_raised_when_it_is_
             self.lock.acquire()
             raise KeyboardInterrupt
 
+        def locked(self) -> bool:
+            return self.lock.locked()
+
         def release(self) -> None:
             self.lock.release()
 
