@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike, fspath
 
 from ferrisdb.errors import InterfaceError, InvalidParameterValue
-from ferrisdb.storage.options import Durability
+from ferrisdb.query.keyspace import SQL
+from ferrisdb.storage.compaction_filter import Expiry
+from ferrisdb.storage.options import CompactionStyle, Durability
 from ferrisdb.txn.api import IsolationLevel
 
 
@@ -33,6 +36,30 @@ def durability_of(given: Durability | str) -> Durability:
     raise InvalidParameterValue(
         f"there is no durability {given!r}", hint="it is " + " or ".join(f'"{d.value}"' for d in Durability)
     )
+
+
+def compaction_style(given: CompactionStyle | str) -> CompactionStyle:
+    for style in CompactionStyle:
+        if given is style or given == style.value:
+            return style
+    raise InvalidParameterValue(
+        f"there is no compaction style {given!r}",
+        hint="it is " + " or ".join(f'"{style.value}"' for style in CompactionStyle),
+    )
+
+
+def expiries_of(given: Mapping[bytes, float]) -> tuple[Expiry, ...]:
+    """Prefixes of keys, and seconds. InvalidParameterValue where rows of SQL would be hit."""
+    if not isinstance(given, Mapping):
+        raise InvalidParameterValue(f"expire is a mapping of prefixes to seconds, not {type(given).__name__}")
+    expiries = tuple(Expiry(prefix, ttl_s) for prefix, ttl_s in given.items())
+    for each in expiries:
+        if not each.prefix or each.prefix.startswith(SQL):
+            raise InvalidParameterValue(
+                f"the prefix {each.prefix!r} covers keys of SQL's tables, which cannot expire",
+                hint="give the keys that should expire a prefix of their own",
+            )
+    return expiries
 
 
 def isolation_level(given: IsolationLevel | str) -> IsolationLevel:

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from ferrisdb.api.choices import checked_path, durability_of, isolation_level
+from ferrisdb.api.choices import checked_path, compaction_style, durability_of, expiries_of, isolation_level
 from ferrisdb.api.connection import Connection
 from ferrisdb.api.engine import MEMORY, Lease, lease
 from ferrisdb.api.rows import Rows
@@ -33,7 +33,7 @@ from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.event_hub import Subscription
 from ferrisdb.storage.events import Event
-from ferrisdb.storage.options import Durability
+from ferrisdb.storage.options import CompactionStyle, Durability
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
 
@@ -204,12 +204,17 @@ def open(
     cache_bytes: int | None = None,
     memtable_bytes: int | None = None,
     block_bytes: int | None = None,
+    compaction: CompactionStyle | str | None = None,
+    expire: Mapping[bytes, float] | None = None,
 ) -> Database:
     """Open the database in the folder `path`, or create it. ":memory:" is always a new one.
 
     `durability` "full" (the default on disk) returns from a commit when it would survive a
-    power cut; "off" leaves that to the operating system. Opens of one path in a process
-    share one engine.
+    power cut; "off" leaves that to the operating system. `compaction` is "leveled" (the
+    default) or "tiered", which writes less and takes more space; it may be another one each
+    time. `expire` gives prefixes of keys, as `put` takes them, and how many seconds after
+    their commit the values may vanish: not exactly then, but when the files are tidied up.
+    Opens of one path in a process share one engine.
 
     Raises DatabaseLocked when another process has the folder, NotADatabase when it is
     something else, CorruptionError, FormatVersionError; ProgrammingError when the path is
@@ -220,6 +225,8 @@ def open(
         "cache_bytes": cache_bytes,
         "memtable_bytes": memtable_bytes,
         "block_bytes": block_bytes,
+        "compaction": None if compaction is None else compaction_style(compaction),
+        "expiries": None if expire is None else expiries_of(expire),
     }
     given = {name: value for name, value in options.items() if value is not None}
     checked = checked_path(path)

@@ -2,8 +2,8 @@
 
     a table of level 0 is there (flush)
       |
-      1  pick        tables that are out of shape              compaction_picker
-      2  run         a child process merges them               compaction_job, compaction_worker
+      1  pick        tables that are out of shape              compaction_picker, _tiered, expiry
+      2  run         a child process merges them               compaction_runner, _job, _worker
       3  rename      outputs get their names; sync the folder
       4  manifest    ONE edit, synced: inputs out, outputs in  <- before it the old tables count,
       5  swap        readers get the new set                      after it the new ones
@@ -11,9 +11,9 @@
 
 A crash before 4 leaves files that the manifest does not name, after it inputs that it no
 longer names: the next open removes both. A compaction that fails before 4 (a full disk, a
-killed child, one that hangs) has changed nothing. What it wrote is removed, and it is tried again, a few
-times, each time later. Then compaction stops until the database is opened again; a damaged
-input stops it at once. Reads and writes go on, only slower; `compaction_error` in the
+killed child, one that hangs) has changed nothing. What it wrote is removed, and it is tried
+again, a few times, each time later. Then compaction stops until the database is opened again;
+a damaged input stops it at once. Reads and writes go on, only slower; `compaction_error` in the
 statistics says why. When 4 itself fails, nobody can say whether the edit is on the disk: then
 the outputs stay, and the store refuses writes, as after any failed sync of the manifest.
 
@@ -25,11 +25,6 @@ reads and registers one in a single step. So nobody will ever read below the wat
 what `collect` keeps is enough for everybody else. Nor can a tombstone be missed: it goes only
 when no deeper level can have its key. Those levels cannot change meanwhile, as there is one
 compaction at a time, and a flush only adds to level 0, whose versions are newer.
-
-The child is a Python of its own, because a busy thread beside the committers takes the
-interpreter lock from them: durable commits of one thread fell to 152 a second, and to 1669
-beside a child, from 2277. Small jobs, and those on file systems that no child can see, run
-in this thread, in slices of two milliseconds with pauses between them.
 
 One flush at a time and one compaction at a time share the manifest, whose lock orders them.
 
@@ -45,20 +40,26 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from ferrisdb.errors import CorruptionError, Error, InvariantViolation, StorageError, invariant
+from ferrisdb.errors import CorruptionError, Error, InvariantViolation, StorageError
 from ferrisdb.storage.backpressure import Backpressure
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction_account import CompactionAccount
-from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult, run_compaction
-from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker
-from ferrisdb.storage.compaction_worker import MODULE, WorkerDied, WorkerNotStarted, hand_over
-from ferrisdb.storage.env import Env, WorkerProcess, join
+from ferrisdb.storage.compaction_checks import check_counts, check_ranges
+from ferrisdb.storage.compaction_filter import Expired, FilterFailed
+from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult
+from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker, Picker, has_more_to_collect
+from ferrisdb.storage.compaction_runner import CompactionRunner, Stopped
+from ferrisdb.storage.compaction_tiered import TieredPicker
+from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.events import BackgroundError
+from ferrisdb.storage.expiry import ExpiryWatch
 from ferrisdb.storage.file_names import FileNumbers, table_name, unfinished_table_name
 from ferrisdb.storage.flush import describe_table
+from ferrisdb.storage.level import LAST_LEVEL
 from ferrisdb.storage.manifest import Manifest, ManifestEdit
 from ferrisdb.storage.obsolete_tables import ObsoleteTables, Unread
-from ferrisdb.storage.options import StorageOptions
+from ferrisdb.storage.options import CompactionStyle, StorageOptions
 from ferrisdb.storage.sources import LiveSources
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.statistics import CompactionStatistics
@@ -72,13 +73,6 @@ MAX_OUTPUTS: Final = 10_000
 
 LOOK_AGAIN_S: Final = 1.0
 """Between two looks at the oldest snapshot, while the last level has something that it holds."""
-
-SLICE_S: Final = 0.002
-SLICE_PAUSE_S: Final = 0.004
-
-
-class _Stopped(Exception):
-    """The database is being closed."""
 
 
 class Compactor:
@@ -94,6 +88,7 @@ class Compactor:
         numbers: FileNumbers,
         sources: LiveSources,
         cache: BlockCache,
+        clock: CommitClock,
     ) -> None:
         self.oldest_snapshot: Callable[[], int] | None = None
         """What no reader, now or later, reads below. Until it is set every version is kept."""
@@ -105,16 +100,15 @@ class Compactor:
         self._numbers = numbers
         self._sources = sources
         self._cache = cache
-        self._picker = CompactionPicker(options)
+        is_tiered = options.compaction is CompactionStyle.TIERED
+        self._picker: Picker = TieredPicker(options) if is_tiered else CompactionPicker(options)
+        self.expiry = ExpiryWatch(options, manifest, clock)
         # None wakes the thread: to look at the tree, or to stop.
         self._events: SimpleQueue[Unread | None] = SimpleQueue()
         self._obsolete = ObsoleteTables(env, folder, cache, self._events.put)
         self._report_failure: Callable[[BaseException], None] = lambda cause: None
-        self._stopping = threading.Event()
-        self._worker_lock = threading.Lock()
-        self._worker: WorkerProcess | None = None
-        self._can_start_workers = True
-        self._was_in_child = False
+        self._runner = CompactionRunner(env, options.compaction_process_bytes, self._is_behind)
+        self._stopping = self._runner.stopping
         # Guarded by the lock of `sources.changed`, and notified through it.
         self._wishes = 0
         self._granted = 0
@@ -131,10 +125,7 @@ class Compactor:
 
     def begin_to_stop(self) -> None:
         """Let go of the writers that wait here, and kill the child. Waits for nothing."""
-        self._stopping.set()
-        with self._worker_lock:
-            if self._worker is not None:
-                self._worker.kill()
+        self._runner.stop()
         with self._sources.changed:
             self.backpressure.note_change()
             self._sources.changed.notify_all()
@@ -184,6 +175,9 @@ class Compactor:
             raise StorageError(f"compaction has stopped: {self.statistics.error}")
         raise StorageError("the database was closed while a compaction was waited for")
 
+    def _is_behind(self) -> bool:
+        return len(self._sources.now.level_zero) >= self._options.compaction_slow_tables
+
     def _is_over(self) -> bool:
         return self._has_given_up or self._stopping.is_set()
 
@@ -204,15 +198,19 @@ class Compactor:
         """What is to be done next.
 
         Nobody tells when a snapshot ends, or when a retention lets go of the past: it would
-        cost each transaction something. So while old versions wait for that, we ask.
+        cost each transaction something. So while old versions wait for that, we ask. And while
+        something may expire we look now and then, for time passes though nobody writes.
         """
         waits_for_readers = (
             not self._has_given_up
             and self.oldest_snapshot is not None
-            and self._picker.has_more_to_collect(self._sources.now)
+            and has_more_to_collect(self._sources.now)
         )
+        rests_s = [LOOK_AGAIN_S] if waits_for_readers else []
+        if self.expiry.rest_s is not None:
+            rests_s.append(self.expiry.rest_s)
         try:
-            return self._events.get(timeout=LOOK_AGAIN_S if waits_for_readers else None)
+            return self._events.get(timeout=min(rests_s, default=None))
         except Empty:
             return None
 
@@ -237,7 +235,7 @@ class Compactor:
                 wish = self._wishes
             try:
                 is_in_shape = not self._compact_once()
-            except _Stopped:
+            except Stopped:
                 return
             except BaseException as error:
                 # Whatever it was, it must not end the thread in silence: writers would wait for it.
@@ -260,7 +258,7 @@ class Compactor:
         self.statistics.failures += 1
         self.statistics.error = error.message if isinstance(error, Error) else repr(error)
         # A second reading would find the same damage, and a rule of ours the same breach.
-        is_final = isinstance(error, CorruptionError | InvariantViolation | _ManifestFailed)
+        is_final = isinstance(error, CorruptionError | InvariantViolation | FilterFailed | _ManifestFailed)
         has_given_up = is_final or failures >= MAX_ATTEMPTS
         self._tell_error("compaction", self.statistics.error, has_given_up=has_given_up)
         if has_given_up:
@@ -277,41 +275,55 @@ class Compactor:
         """Whether there was something to do."""
         # First the watermark, then the inputs: see above.
         watermark = 0 if self.oldest_snapshot is None else self.oldest_snapshot()
-        compaction = self._picker.pick(self._sources.now, watermark)
+        expired = self.expiry.expired()
+        compaction = self._pick(watermark, expired)
         if compaction is None:
             return False
-        if compaction.is_move:
-            self._change_tree(compaction, compaction.upper)
+        if compaction.is_move and not self._must_be_filtered(compaction):
+            self._change_tree(compaction, compaction.inputs)
             self.statistics.moves += 1
             return True
         self.statistics.is_running = True
         try:
-            self._rewrite(compaction, watermark)
+            self._rewrite(compaction, watermark, expired)
         finally:
             self.statistics.is_running = False
         return True
 
-    def _rewrite(self, compaction: Compaction, watermark: int) -> None:
+    def _pick(self, watermark: int, expired: Expired) -> Compaction | None:
+        # A function of its own, so that nobody holds the sources while the compaction runs: a
+        # memtable that is flushed meanwhile could not be freed.
+        sources = self._sources.now
+        return self._picker.pick(sources, watermark) or self.expiry.pick(sources, watermark, expired)
+
+    def _must_be_filtered(self, compaction: Compaction) -> bool:
+        """What lies in the last level may never be compacted again, and so never be asked about."""
+        return self._options.compaction_filter is not None and compaction.output_level == LAST_LEVEL
+
+    def _rewrite(self, compaction: Compaction, watermark: int, expired: Expired) -> None:
         account = CompactionAccount(self._sources.events, compaction)
         try:
-            outputs, collected_count = self._merge(compaction, watermark)
+            outputs, result = self._merge(compaction, watermark, expired)
         except BaseException as error:
             # Told as over also when the database is closed meanwhile: what started ends.
-            account.failed("the database is being closed" if isinstance(error, _Stopped) else _reason(error))
+            account.failed("the database is being closed" if isinstance(error, Stopped) else _reason(error))
             raise
         self.statistics.compactions += 1
         self.statistics.read_bytes += compaction.input_bytes
         self.statistics.written_bytes += sum(table.properties.file_bytes for table in outputs)
-        self.statistics.collected_versions += collected_count
-        account.finished(outputs, collected_count, in_child=self._was_in_child)
+        self.statistics.collected_versions += result.collected_count
+        self.statistics.filtered_versions += result.filtered_count
+        account.finished(outputs, result.collected_count, in_child=self._runner.was_in_child)
 
-    def _merge(self, compaction: Compaction, watermark: int) -> tuple[Sequence[SSTableReader], int]:
-        """The new tables, which are read now, and how many versions were left out."""
-        job = self._job(compaction, watermark)
+    def _merge(
+        self, compaction: Compaction, watermark: int, expired: Expired
+    ) -> tuple[Sequence[SSTableReader], CompactionResult]:
+        """The new tables, which are read now, and what became of the versions."""
+        job = self._job(compaction, watermark, expired)
         outputs: list[SSTableReader] = []
         try:
-            result = self._run_job(job, compaction.input_bytes)
-            _check_counts(compaction, result)
+            result = self._runner.run(job, compaction.input_bytes)
+            check_counts(compaction, result)
             outputs = self._open_outputs(job, compaction, result)
         except BaseException:
             for table in outputs:
@@ -321,80 +333,23 @@ class Compactor:
         # From here on the outputs may be named by the manifest, and must stay whatever happens.
         self._change_tree(compaction, outputs)
         self._obsolete.add(compaction.inputs)
-        return outputs, result.collected_count
+        return outputs, result
 
-    def _job(self, compaction: Compaction, watermark: int) -> CompactionJob:
-        # Level 0 is a source for each table; a level is one source.
-        upper = [[table.number] for table in compaction.upper]
-        lower = [[table.number for table in compaction.lower]] if compaction.lower else []
+    def _job(self, compaction: Compaction, watermark: int, expired: Expired) -> CompactionJob:
         # A row counts as more than it takes in a file, but not twice as much.
         most_outputs = min(2 * compaction.input_bytes // self._options.table_bytes + 1, MAX_OUTPUTS)
         return CompactionJob(
             folder=self._folder,
-            sources=upper + lower,
+            sources=[[table.number for table in run] for run in compaction.runs],
             output_numbers=[self._numbers.take() for _ in range(most_outputs)],
             output_mark=os.urandom(4).hex(),
             table_bytes=self._options.table_bytes,
             block_bytes=self._options.block_bytes,
             watermark=watermark,
             deeper=compaction.deeper,
+            expired=expired,
+            compaction_filter=self._options.compaction_filter,
         )
-
-    def _run_job(self, job: CompactionJob, input_bytes: int) -> CompactionResult:
-        if input_bytes >= self._options.compaction_process_bytes and self._can_start_workers:
-            try:
-                self._was_in_child = True
-                return self._run_in_child(job)
-            except WorkerNotStarted:
-                # Some programs that embed Python cannot start another one. They never will.
-                self._can_start_workers = False
-        self._was_in_child = False
-        return run_compaction(self._env, job, self._pace_of_a_thread())
-
-    def _run_in_child(self, job: CompactionJob) -> CompactionResult:
-        with self._worker_lock:
-            if self._stopping.is_set():
-                raise _Stopped
-            worker = self._worker = self._env.start_worker(MODULE)
-        if worker is None:
-            raise WorkerNotStarted("no child process can be started here")
-        result: CompactionResult | None = None
-        failure: Error | None = None
-        try:
-            result = hand_over(worker, job)
-        except Error as error:
-            failure = error
-        finally:
-            # It must be dead before its outputs are renamed, or removed.
-            worker.kill()
-            with self._worker_lock:
-                self._worker = None
-            exit_status = worker.wait()
-        if result is not None:
-            return result
-        if self._stopping.is_set():
-            raise _Stopped
-        # Somebody else killed it: another time it may well start.
-        was_killed = type(failure) is WorkerNotStarted and exit_status < 0
-        if isinstance(failure, WorkerDied) or was_killed:
-            raise WorkerDied(f"the child process of a compaction ended with status {exit_status}")
-        raise failure or StorageError("the child process of a compaction said nothing")
-
-    def _pace_of_a_thread(self) -> Callable[[], None]:
-        """Sleep most of the time, for whoever else needs the interpreter lock."""
-        slice_end_s = self._env.monotonic_s() + SLICE_S
-
-        def pace() -> None:
-            nonlocal slice_end_s
-            if self._env.monotonic_s() < slice_end_s:
-                return
-            # Writers that wait for us are not helped by our pauses.
-            is_behind = len(self._sources.now.level_zero) >= self._options.compaction_slow_tables
-            if self._stopping.wait(0 if is_behind else SLICE_PAUSE_S):
-                raise _Stopped
-            slice_end_s = self._env.monotonic_s() + SLICE_S
-
-        return pace
 
     # --- the step from the old tables to the new ones
 
@@ -415,7 +370,7 @@ class Compactor:
                 outputs.append(SSTableReader.open(self._env, path, number, self._cache))
                 if outputs[-1].properties != promised:
                     raise CorruptionError("the table is not the one that was written", file=path, offset=0)
-            _check_ranges(compaction, outputs)
+            check_ranges(compaction, outputs)
         except BaseException:
             for table in outputs:
                 table.close()
@@ -449,33 +404,6 @@ class Compactor:
 
 class _ManifestFailed(StorageError):
     """Nobody can say whether the edit is on the disk."""
-
-
-def _check_counts(compaction: Compaction, result: CompactionResult) -> None:
-    """Every version that went in must have come out, or been collected on purpose."""
-    due = sum(table.properties.entry_count for table in compaction.inputs)
-    written = sum(table.entry_count for table in result.tables)
-    invariant(
-        result.read_count == due and written + result.collected_count == due,
-        f"a compaction of {due} versions has read {result.read_count}, written {written} "
-        f"and collected {result.collected_count}",
-    )
-
-
-def _check_ranges(compaction: Compaction, outputs: Sequence[SSTableReader]) -> None:
-    """The outputs may take the place of the inputs: within their range, in order, disjoint."""
-    last = None
-    for table in outputs:
-        found = table.properties
-        invariant(last is None or found.smallest_key > last, "the outputs of a compaction are disjoint")
-        last = found.largest_key
-    if outputs:
-        smallest = min(table.properties.smallest_key for table in compaction.inputs)
-        largest = max(table.properties.largest_key for table in compaction.inputs)
-        invariant(
-            smallest <= outputs[0].properties.smallest_key and outputs[-1].properties.largest_key <= largest,
-            "the outputs of a compaction lie within the range of its inputs",
-        )
 
 
 def _reason(cause: BaseException) -> str:

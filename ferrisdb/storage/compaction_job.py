@@ -39,6 +39,7 @@ import msgpack
 from ferrisdb.errors import CorruptionError, invariant
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.compaction_filter import CompactionFilter, Expired, RowFilter
 from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.file_names import table_name, unfinished_table_name
 from ferrisdb.storage.sstable_format import TableProperties
@@ -62,6 +63,8 @@ class CompactionJob:
     """No reader, now or later, reads below it. 0 keeps all versions."""
     deeper: Sequence[Sequence[tuple[bytes, bytes]]]
     """For each level below the output, smallest and largest key of its tables, in key order."""
+    expired: Expired = ()
+    compaction_filter: CompactionFilter | None = None
 
     def encode(self) -> bytes:
         data: bytes = msgpack.packb(asdict(self))
@@ -69,7 +72,9 @@ class CompactionJob:
 
     @classmethod
     def decode(cls, data: bytes) -> CompactionJob:
-        return cls(**msgpack.unpackb(data))
+        fields: dict[str, Any] = msgpack.unpackb(data)
+        named = fields.pop("compaction_filter")
+        return cls(**fields, compaction_filter=None if named is None else CompactionFilter(**named))
 
 
 @immutable
@@ -79,27 +84,30 @@ class CompactionResult:
     read_count: int
     """Versions that were read; what is not in the outputs was collected."""
     collected_count: int
+    filtered_count: int
+    """Versions that were not wanted. They became tombstones, or were collected with them."""
 
     def encode(self) -> bytes:
         tables = [table.to_fields() for table in self.tables]
-        data: bytes = msgpack.packb([tables, self.read_count, self.collected_count])
+        counts = (self.read_count, self.collected_count, self.filtered_count)
+        data: bytes = msgpack.packb([tables, *counts])
         return data
 
     @classmethod
     def decode(cls, data: bytes) -> CompactionResult:
         """ValueError for anything that `encode` did not give."""
         fields: Any = msgpack.unpackb(data)
-        if not isinstance(fields, list) or list(map(type, fields)) != [list, int, int]:
+        if not isinstance(fields, list) or list(map(type, fields)) != [list, int, int, int]:
             raise ValueError("not the result of a compaction")
-        tables, read_count, collected_count = fields
-        return cls([TableProperties.from_fields(table) for table in tables], read_count, collected_count)
+        tables, *counts = fields
+        return cls([TableProperties.from_fields(table) for table in tables], *counts)
 
 
 def run_compaction(env: Env, job: CompactionJob, pace: Callable[[], None]) -> CompactionResult:
     """Do the job. `pace` is called every some hundred rows, and may sleep or raise.
 
-    Raises CorruptionError for a damaged or missing input, StorageError, DiskFull. The outputs
-    begun by then stay behind.
+    Raises CorruptionError for a damaged or missing input, FilterFailed, StorageError, DiskFull.
+    The outputs begun by then stay behind.
     """
     tables: list[SSTableReader] = []
     try:
@@ -128,6 +136,7 @@ class _Compactor:
         self._job = job
         self._pace = pace
         self._deeper = [_KeyRanges(ranges) for ranges in job.deeper]
+        self._filter = RowFilter(job.expired, job.compaction_filter)
         self._read_count = 0
         self._collected_count = 0
 
@@ -146,12 +155,13 @@ class _Compactor:
             outputs.append(write_sstable(self._env, path, table.entries(), block_bytes=self._job.block_bytes))
             first = table.following
         invariant(first is None, "a compaction has written all that it kept")
-        return CompactionResult(outputs, self._read_count, self._collected_count)
+        return CompactionResult(outputs, self._read_count, self._collected_count, self._filter.filtered_count)
 
     def _kept_runs(self, runs: Iterator[Rows]) -> Iterator[Rows]:
         for run in runs:
             self._pace()
-            kept = collect(run, self._job.watermark, self._lies_deeper)
+            wanted = run if self._filter.is_empty else self._filter.apply(run, self._job.watermark)
+            kept = collect(wanted, self._job.watermark, self._lies_deeper)
             self._read_count += len(run[0])
             self._collected_count += len(run[0]) - len(kept[0])
             if kept[0]:

@@ -1,4 +1,4 @@
-"""Which tables to compact next: the shape of the tree, and what is out of shape.
+"""Which tables to compact next, leveled: the shape of the tree, and what is out of shape.
 
     level 0    tables as they were flushed, newest first; any of them may hold any key
     level 1    empty until level 2 has outgrown its target
@@ -31,13 +31,17 @@ From another level one table, in turns over the key range: the next behind that 
 time. To them come all tables of the level below that their range meets. One table that
 meets none is only moved, by the manifest.
 
+The other style is `compaction_tiered`; what both have in common, `Compaction` and `Picker`,
+stands here.
+
 Limits: where the turns were is forgotten when the database is closed. The output is not cut
 where it would meet many tables of the level after (LevelDB's grandparents).
 """
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from itertools import chain
+from typing import Final, Protocol, TypeAlias
 
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.level import LAST_LEVEL, Level
@@ -59,47 +63,55 @@ class Compaction:
     level: int
     output_level: int
     upper: tuple[SSTableReader, ...]
-    """Those of `level`: newest first in level 0, else one."""
+    """Those of `level`: newest first in level 0, else one, or none when all are in `between`."""
     lower: tuple[SSTableReader, ...]
     """Those of `output_level` that they meet, in key order."""
     deeper: tuple[tuple[KeyRange, ...], ...]
     """Of each level below the output, the ranges of the tables they meet, in key order."""
     is_move: bool
-    """The one table only changes its level."""
+    """The tables only change their level."""
+    between: tuple[tuple[SSTableReader, ...], ...] = ()
+    """Whole levels above `output_level` that are merged, too, from the top down (tiered)."""
+
+    @property
+    def runs(self) -> tuple[tuple[SSTableReader, ...], ...]:
+        """The inputs, newest first: of each its tables in key order, disjoint."""
+        level_zero = ((table,) for table in self.upper)
+        return tuple(run for run in (*level_zero, *self.between, self.lower) if run)
 
     @property
     def inputs(self) -> tuple[SSTableReader, ...]:
-        return self.upper + self.lower
+        return tuple(chain.from_iterable(self.runs))
 
     @property
     def input_bytes(self) -> int:
         return sum(table.properties.file_bytes for table in self.inputs)
 
 
-class CompactionPicker:
-    """Remembers whose turn it is. One caller at a time."""
-
-    def __init__(self, options: StorageOptions) -> None:
-        self._options = options
-        self._turns: dict[int, bytes] = {}
+class Picker(Protocol):
+    """A style of compaction. One caller at a time."""
 
     def pick(self, sources: Sources, watermark: int) -> Compaction | None:
         """What to do next; None when the tree is in shape.
 
         `watermark`: no reader, now or later, reads below it. 0 when nothing is known.
         """
+
+
+class CompactionPicker:
+    """Leveled. Remembers whose turn it is. One caller at a time."""
+
+    def __init__(self, options: StorageOptions) -> None:
+        self._options = options
+        self._turns: dict[int, bytes] = {}
+
+    def pick(self, sources: Sources, watermark: int) -> Compaction | None:
+        """See `Picker`."""
         scores = self.scores(sources)
         level = max(range(LAST_LEVEL), key=lambda level: scores[level])
         if scores[level] >= 1:
             return self._into_next(sources, level, watermark)
-        for table in sources.tables_of(LAST_LEVEL):
-            if not table.has_only_newest and table.properties.largest_timestamp <= watermark:
-                return Compaction(LAST_LEVEL, LAST_LEVEL, (table,), (), (), is_move=False)
-        return None
-
-    def has_more_to_collect(self, sources: Sources) -> bool:
-        """Whether a table of the last level will be rewritten once nobody reads its past."""
-        return any(not table.has_only_newest for table in sources.tables_of(LAST_LEVEL))
+        return pick_garbage(sources, watermark)
 
     def scores(self, sources: Sources) -> list[float]:
         """Of levels 0 to 5; 1 and more is out of shape."""
@@ -108,11 +120,11 @@ class CompactionPicker:
         last = sources.levels[-1]
         last_bytes = last.table_bytes
         hidden_bytes = last_bytes // max(1, sum(table.properties.entry_count for table in last.tables))
-        waiting_bytes = _weight_bytes(waiting, hidden_bytes)
+        waiting_bytes = weight_bytes(waiting, hidden_bytes)
         room_bytes = max(self._options.table_bytes, last_bytes // LEVEL_ZERO_SHARE)
         scores = [max(len(waiting) / self._options.compaction_start_tables, waiting_bytes / room_bytes)]
         for level in range(1, LAST_LEVEL):
-            size_bytes = _weight_bytes(sources.levels[level - 1].tables, hidden_bytes)
+            size_bytes = weight_bytes(sources.levels[level - 1].tables, hidden_bytes)
             target_bytes = targets[level]
             scores.append(size_bytes / target_bytes if target_bytes else float(size_bytes))
         return scores
@@ -145,7 +157,7 @@ class CompactionPicker:
             output_level,
             upper,
             lower,
-            tuple(tuple(map(_range_of, tables)) for tables in deeper if tables),
+            tuple(tuple(map(range_of, tables)) for tables in deeper if tables),
             # A table with versions that can be collected is worth being rewritten.
             is_move=len(upper) == 1 and not lower and (watermark == 0 or upper[0].has_only_newest),
         )
@@ -166,7 +178,20 @@ class CompactionPicker:
         return table
 
 
-def _weight_bytes(tables: tuple[SSTableReader, ...], hidden_bytes: int) -> int:
+def pick_garbage(sources: Sources, watermark: int) -> Compaction | None:
+    """A table of the last level, to be rewritten by itself without what nobody can read."""
+    for table in sources.tables_of(LAST_LEVEL):
+        if not table.has_only_newest and table.properties.largest_timestamp <= watermark:
+            return Compaction(LAST_LEVEL, LAST_LEVEL, (table,), (), (), is_move=False)
+    return None
+
+
+def has_more_to_collect(sources: Sources) -> bool:
+    """Whether a table of the last level will be rewritten once nobody reads its past."""
+    return any(not table.has_only_newest for table in sources.tables_of(LAST_LEVEL))
+
+
+def weight_bytes(tables: tuple[SSTableReader, ...], hidden_bytes: int) -> int:
     """Their bytes, and what their tombstones hide, `hidden_bytes` each."""
     return sum(
         table.properties.file_bytes + table.properties.tombstone_count * hidden_bytes for table in tables
@@ -176,12 +201,12 @@ def _weight_bytes(tables: tuple[SSTableReader, ...], hidden_bytes: int) -> int:
 def _oldest_and_what_it_meets(level_zero: tuple[SSTableReader, ...]) -> tuple[SSTableReader, ...]:
     """The oldest table and, as ranges grow, all that they meet; newest first."""
     chosen = {level_zero[-1].number}
-    smallest, largest = _range_of(level_zero[-1])
+    smallest, largest = range_of(level_zero[-1])
     has_grown = True
     while has_grown:
         has_grown = False
         for table in level_zero:
-            table_smallest, table_largest = _range_of(table)
+            table_smallest, table_largest = range_of(table)
             if table.number not in chosen and table_smallest <= largest and table_largest >= smallest:
                 chosen.add(table.number)
                 smallest, largest = min(smallest, table_smallest), max(largest, table_largest)
@@ -189,5 +214,5 @@ def _oldest_and_what_it_meets(level_zero: tuple[SSTableReader, ...]) -> tuple[SS
     return tuple(table for table in level_zero if table.number in chosen)
 
 
-def _range_of(table: SSTableReader) -> KeyRange:
+def range_of(table: SSTableReader) -> KeyRange:
     return table.properties.smallest_key, table.properties.largest_key

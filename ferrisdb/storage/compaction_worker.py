@@ -36,6 +36,7 @@ from typing import IO, Final
 import msgpack
 
 from ferrisdb.errors import CorruptionError, DiskFull, Error, StorageError
+from ferrisdb.storage.compaction_filter import FilterFailed
 from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult, run_compaction
 from ferrisdb.storage.env import WorkerProcess
 from ferrisdb.storage.os_env import OsEnv
@@ -56,6 +57,7 @@ class _Kind(Enum):
     RESULT = "result"
     CORRUPTION = "corruption"
     DISK_FULL = "disk full"
+    FILTER = "filter"
     FAILURE = "failure"
 
 
@@ -162,6 +164,8 @@ def _error_of(kind: _Kind, body: bytes) -> Error:
     message, file, offset = msgpack.unpackb(body)
     if kind is _Kind.CORRUPTION:
         return CorruptionError(message.removesuffix(f" ({file}, byte {offset})"), file=file, offset=offset)
+    if kind is _Kind.FILTER:
+        return FilterFailed(message)
     return DiskFull(message) if kind is _Kind.DISK_FULL else StorageError(message)
 
 
@@ -169,6 +173,8 @@ def _encoded_error(error: BaseException) -> tuple[_Kind, bytes]:
     if isinstance(error, CorruptionError):
         return _Kind.CORRUPTION, msgpack.packb([error.message, error.file, error.offset])
     kind = _Kind.DISK_FULL if isinstance(error, DiskFull) else _Kind.FAILURE
+    if isinstance(error, FilterFailed):
+        kind = _Kind.FILTER
     message = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
     return kind, msgpack.packb([message, "", 0])
 
@@ -205,6 +211,11 @@ def main() -> int:
     parent_id = os.getppid()
     to_parent = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     from_parent = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
+    # A compaction filter of the user's may print, or read: not into what we say and hear.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, sys.stdin.fileno())
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
     try:
         job = CompactionJob.decode(_read_message(lambda length: _read_fully(from_parent, length)))
     except EOFError:

@@ -32,6 +32,7 @@ from contextlib import ExitStack
 from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError, TransactionTooLarge
 from ferrisdb.storage.amplification import describe_levels, space_amplification
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction import Compactor
 from ferrisdb.storage.env import Env, FileLock
 from ferrisdb.storage.event_hub import EventHub
@@ -101,6 +102,7 @@ class Engine:
         self._lookups = 0
         self._close_lock = threading.Lock()
         self._unusable: Callable[[], Error] | None = None
+        self._clock = CommitClock(env, self._manifest.state.commit_times)
         self._flusher = Flusher(
             env,
             folder,
@@ -109,6 +111,7 @@ class Engine:
             numbers=self._numbers,
             sources=self._sources,
             cache=cache,
+            clock=self._clock,
         )
         self._compactor = Compactor(
             env,
@@ -118,6 +121,7 @@ class Engine:
             numbers=self._numbers,
             sources=self._sources,
             cache=cache,
+            clock=self._clock,
         )
         self._flusher.start(self._log.number, self._commits.refuse_after, self._compactor.wake)
         self._compactor.start(self._commits.refuse_after)
@@ -220,13 +224,27 @@ class Engine:
         self._commits.run_alone(self._seal_unless_empty)
         self._flusher.wait_until_flushed()
 
-    def collect_below(self, oldest_snapshot: Callable[[], int]) -> None:
+    def collect_below(
+        self, oldest_snapshot: Callable[[], int], oldest_snapshot_s: Callable[[], float] | None = None
+    ) -> None:
         """From now on drop versions that no reader at `oldest_snapshot()` or above can see.
 
         It is called from another thread, at any time. It must never go down, and no read may
-        use a smaller timestamp than it has once given.
+        use a smaller timestamp than it has once given. `oldest_snapshot_s` says when, by
+        `now_s`, the oldest snapshot in use was taken: what had not expired by then stays.
         """
+        if oldest_snapshot_s is not None:
+            self._compactor.expiry.oldest_snapshot_s = oldest_snapshot_s
         self._compactor.oldest_snapshot = oldest_snapshot
+
+    @property
+    def has_expiries(self) -> bool:
+        """Whether it matters when a snapshot is taken."""
+        return bool(self._options.expiries)
+
+    def now_s(self) -> float:
+        """Seconds since 1970, never going back. By this clock commits get their age."""
+        return self._clock.now_s()
 
     def wait_until_compacted(self) -> None:
         """Return when no level is larger than it should be. StorageError when compaction has
@@ -330,6 +348,7 @@ class Engine:
             lookups=self._lookups,
             levels=levels,
             space_amplification=space_amplification(sources),
+            filtered_versions=compaction.filtered_versions,
         )
 
     def close(self) -> None:

@@ -109,6 +109,9 @@ class Env(Protocol):
 
     def monotonic_s(self) -> float: ...
 
+    def now_s(self) -> float:
+        """The time of day, in seconds since 1970. It may be set, also back."""
+
 
 def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name

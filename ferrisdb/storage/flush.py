@@ -22,6 +22,7 @@ from collections.abc import Callable
 from ferrisdb.errors import Error, StorageError
 from ferrisdb.storage.backpressure import stall
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.events import (
     BackgroundError,
@@ -52,6 +53,7 @@ class Flusher:
         numbers: FileNumbers,
         sources: LiveSources,
         cache: BlockCache,
+        clock: CommitClock,
     ) -> None:
         self.flush_count = 0
         self.flushed_bytes = 0
@@ -64,6 +66,7 @@ class Flusher:
         self._numbers = numbers
         self._sources = sources
         self._cache = cache
+        self._clock = clock
         self._active_log_number = 0
         self._is_stopping = False
         self._failure: BaseException | None = None
@@ -180,6 +183,7 @@ class Flusher:
                 # segments could give a later one, and the next open would drop one that counts.
                 oldest_log_number=sealed.next_log_number,
                 last_timestamp=entry.largest_timestamp,
+                commit_times=self._clock.sample(entry.largest_timestamp),
             )
         )
         self._sources.replace_oldest_memtable(table)

@@ -18,6 +18,7 @@ from zlib import crc32
 
 import msgpack
 
+from ferrisdb.storage.commit_times import checked_samples
 from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.inspect_log import BadBytes
 from ferrisdb.storage.manifest import ManifestEdit, ManifestState, TableEntry
@@ -103,6 +104,7 @@ def _decode(body: bytes) -> ManifestEdit | None:
             return None
         found["added"] = tuple(TableEntry(**entry) for entry in found.get("added", ()))
         found["removed"] = tuple(found.get("removed", ()))
+        found["commit_times"] = checked_samples(found.get("commit_times", ()))
         edit = ManifestEdit(**found)
         return edit if _has_sound_types(edit) else None
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException):

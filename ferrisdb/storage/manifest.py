@@ -38,6 +38,7 @@ import msgpack
 
 from ferrisdb.errors import CorruptionError, NotADatabase, StorageError, invariant
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.commit_times import CommitTimes, checked_samples, with_samples
 from ferrisdb.storage.env import AppendFile, Env, join
 from ferrisdb.storage.file_header import (
     FORMAT_VERSION,
@@ -80,6 +81,7 @@ class ManifestState:
     """No live file has this number or a larger one, log segments left aside."""
     last_timestamp: int = 0
     """The last commit that is in a table."""
+    commit_times: CommitTimes = ()
 
 
 @immutable
@@ -91,6 +93,8 @@ class ManifestEdit:
     oldest_log_number: int | None = None
     next_file_number: int | None = None
     last_timestamp: int | None = None
+    commit_times: CommitTimes = ()
+    """Later than those before."""
 
 
 class Manifest:
@@ -235,7 +239,12 @@ def _write_current(env: Env, folder: str, number: int) -> None:
 
 def _snapshot(state: ManifestState) -> ManifestEdit:
     return ManifestEdit(
-        state.tables, (), state.oldest_log_number, state.next_file_number, state.last_timestamp
+        state.tables,
+        (),
+        state.oldest_log_number,
+        state.next_file_number,
+        state.last_timestamp,
+        commit_times=state.commit_times,
     )
 
 
@@ -252,7 +261,8 @@ def _applied(state: ManifestState, edit: ManifestEdit) -> ManifestState:
         for name in ("oldest_log_number", "next_file_number", "last_timestamp")
         if (value := getattr(edit, name)) is not None
     }
-    return replace(state, tables=tuple(tables), **changes)
+    times = with_samples(state.commit_times, edit.commit_times)
+    return replace(state, tables=tuple(tables), commit_times=times, **changes)
 
 
 def _place_in_tree(entry: TableEntry) -> tuple[int, int, bytes]:
@@ -313,6 +323,7 @@ def _decode(body: bytes, path: str, offset: int) -> ManifestEdit:
             raise ValueError("unknown field")
         found["added"] = tuple(TableEntry(**entry) for entry in found.get("added", ()))
         found["removed"] = tuple(found.get("removed", ()))
+        found["commit_times"] = checked_samples(found.get("commit_times", ()))
         return ManifestEdit(**found)
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
         raise CorruptionError(

@@ -15,6 +15,7 @@ import os
 import posixpath
 import threading
 import time
+from collections.abc import Callable
 
 from ferrisdb.errors import DatabaseLocked, InterfaceError, StorageError
 from ferrisdb.storage.env import AppendFile, FileLock, ReadFile, WorkerProcess
@@ -66,6 +67,8 @@ class MemoryEnv:
     """See `Env`. Thread-safe."""
 
     def __init__(self) -> None:
+        self.time_of_day: Callable[[], float] = time.time
+        """May be set: what `now_s` says."""
         self._lock = threading.Lock()
         self._files: dict[str, bytearray] = {}
         self._folders: set[str] = {"", "/", "."}
@@ -74,6 +77,7 @@ class MemoryEnv:
     def copy(self) -> MemoryEnv:
         """Another machine with the same files as they stand now; no lock is held on it."""
         twin = MemoryEnv()
+        twin.time_of_day = self.time_of_day
         with self._lock:
             twin._files = {path: bytearray(data) for path, data in self._files.items()}
             twin._folders = set(self._folders)
@@ -165,6 +169,9 @@ class MemoryEnv:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+    def now_s(self) -> float:
+        return self.time_of_day()
 
     def _unlock(self, path: str) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ferrisdb.errors import InvalidParameterValue
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.compaction_filter import MAX_EXPIRIES, CompactionFilter, Expiry
 
 
 class Durability(enum.Enum):
@@ -26,6 +27,17 @@ class MemtableKind(enum.Enum):
     """A dict, and keys sorted when an order is asked for."""
     SKIP_LIST = "skip list"
     """Always in order; readers take no lock. Ten times slower in Python, ranges twice."""
+
+
+class CompactionStyle(enum.Enum):
+    """Which tables are merged with which. May be another one at every open."""
+
+    LEVELED = "leveled"
+    """New tables into the next, larger level, a piece at a time: few places to read, little
+    space wasted, more bytes rewritten. See `compaction_picker`."""
+    TIERED = "tiered"
+    """Tables with tables of their own size: fewer bytes rewritten, more places to read, up
+    to twice the space. See `compaction_tiered`."""
 
 
 class RecoveryMode(enum.Enum):
@@ -72,6 +84,11 @@ class StorageOptions:
     compaction_process_bytes: int = 1024 * 1024
     """A compaction of this many bytes or more runs in a child process. For a smaller one the
     start of a Python, some 100 ms, would be most of the work: it runs in a thread."""
+    compaction: CompactionStyle = CompactionStyle.LEVELED
+    compaction_filter: CompactionFilter | None = None
+    """A function that says of each row that is compacted whether it is still wanted."""
+    expiries: tuple[Expiry, ...] = ()
+    """Rows that compaction may drop some time after their commit, by prefixes of their keys."""
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -88,6 +105,10 @@ class StorageOptions:
             raise InvalidParameterValue(
                 f"compaction starts at {start} tables, slows writers at {slow} and stops them at {stop}; "
                 "these must not descend"
+            )
+        if len(self.expiries) > MAX_EXPIRIES:
+            raise InvalidParameterValue(
+                f"{len(self.expiries)} prefixes of keys that expire; at most {MAX_EXPIRIES} are possible"
             )
 
 

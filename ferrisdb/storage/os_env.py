@@ -240,3 +240,6 @@ class OsEnv:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+    def now_s(self) -> float:
+        return time.time()

@@ -53,6 +53,8 @@ class EngineStatistics:
     compaction_failures: int
     compaction_error: str | None
     """The last one. Compaction tries again a few times, and then not before the next open."""
+    filtered_versions: int
+    """That had expired, or that the compaction filter did not want."""
     cache_evictions: int
     cache_passed_through: int
     """Of the evictions: blocks that nobody asked for a second time, as those of a large scan."""
@@ -88,6 +90,7 @@ class CompactionStatistics:
     read_bytes: int = 0
     written_bytes: int = 0
     collected_versions: int = 0
+    filtered_versions: int = 0
     slowed_groups: int = 0
     stops: int = 0
     stalled_s: float = 0.0

@@ -41,7 +41,7 @@ import posixpath
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ferrisdb.errors import DatabaseLocked, InterfaceError, StorageError
 from ferrisdb.storage.env import AppendFile, FileLock, ReadFile, WorkerProcess
@@ -66,6 +66,8 @@ class CrashFS:
         self.has_crashed = False
         self.calls: list[str] = []
         """The calls that changed something, in words: "append db/000001.wal 56 bytes"."""
+        self.time_of_day: Callable[[], float] = time.time
+        """May be set: what `now_s` says. A machine after a crash has it, too."""
         self._mutex = threading.RLock()
         self._disk = Disk()
         self._held_locks: set[str] = set()
@@ -76,6 +78,7 @@ class CrashFS:
         What chance decides is decided by `seed`. This machine stays as it is.
         """
         revived = CrashFS(crash_at=crash_at)
+        revived.time_of_day = self.time_of_day
         with self._mutex:
             revived._disk = self._disk.after_crash(loss, random.Random(f"{seed} {loss.name}"))
         return revived
@@ -84,6 +87,7 @@ class CrashFS:
         """The machine when only the program has died: its locks are free, and what was not
         synced is still there, and still not synced. This machine stays as it is."""
         revived = CrashFS(crash_at=crash_at)
+        revived.time_of_day = self.time_of_day
         with self._mutex:
             revived._disk = copy.deepcopy(self._disk)
         return revived
@@ -220,6 +224,9 @@ class CrashFS:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+    def now_s(self) -> float:
+        return self.time_of_day()
 
     def _unlock(self, path: str) -> None:
         with self._mutex:

@@ -44,7 +44,8 @@ class LocalStore:
         self._mutex = threading.Lock()
         self._open: dict[int, LocalTransaction] = {}
         self._is_closed = False
-        engine.collect_below(self._oldest_snapshot)
+        self._stamps_snapshots = engine.has_expiries
+        engine.collect_below(self._oldest_snapshot, self._oldest_snapshot_s)
         _live_stores.add(self)
 
     @classmethod
@@ -127,6 +128,8 @@ class LocalStore:
         # Read and registered in one step: between the two, the oldest snapshot could be
         # thought newer than this one, and what this one needs be thrown away.
         with self._mutex:
+            if self._stamps_snapshots:
+                transaction.snapshot_s = self._engine.now_s()
             transaction.snapshot = self._engine.visible_timestamp
             return transaction.snapshot
 
@@ -135,6 +138,13 @@ class LocalStore:
         with self._mutex:
             in_use = [each.snapshot for each in self._open.values() if each.snapshot is not None]
             return min(in_use, default=self._engine.visible_timestamp)
+
+    def _oldest_snapshot_s(self) -> float:
+        """No snapshot, in use now or taken later, was taken before this."""
+        with self._mutex:
+            now_s = self._engine.now_s()
+            in_use = (each.snapshot_s for each in self._open.values() if each.snapshot is not None)
+            return min(in_use, default=now_s)
 
     def _forget(self, transaction: LocalTransaction, commit_timestamp: int | None) -> None:
         self._locks.release_all(transaction.lock_owner, commit_timestamp)

@@ -59,6 +59,8 @@ class LocalTransaction:
         self.is_read_only = is_read_only
         self.is_open = True
         self.snapshot: int | None = None
+        self.snapshot_s = 0.0
+        """When it was taken, by the engine's clock, where that matters."""
         self.lock_owner = LockOwner(transaction_id)
         self._engine = engine
         self._locks = locks

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from tree_checker import TINY, check_shape, check_tree, contents, table_files
+from tree_checker import STYLES, TINY, TINY_TIERED, check_shape, check_tree, contents, table_files
 
 from ferrisdb.errors import DiskFull, InterfaceError, StorageError
 from ferrisdb.storage import compaction as compaction_module
@@ -55,12 +55,17 @@ def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- the model --------------------------------------------------------------------------
 
-keys = st.sampled_from([b"", *(b"%c%d" % (letter, number) for letter in b"abc" for number in range(6))])
+FEW_KEYS = [b"", *(b"%c%d" % (letter, number) for letter in b"abc" for number in range(6))]
+keys = st.sampled_from(FEW_KEYS)
 values = st.none() | st.binary(max_size=40)
+styles = st.sampled_from(list(STYLES.values()))
 
 
 class CompactionModel(RuleBasedStateMachine):
-    """Whatever is compacted, each snapshot in use shows what a dict of its time shows."""
+    """Whatever is compacted, each snapshot in use shows what a dict of its time shows.
+
+    Reopening may change the style: each must be able to go on with what the other has left.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,10 +74,10 @@ class CompactionModel(RuleBasedStateMachine):
         self.newest: dict[bytes, int] = {}
         self.held: list[int] = []
         self.scans: list[tuple[int, Iterator[tuple[list[bytes], list[bytes]]]]] = []
-        self.open()
+        self.open(TINY)
 
-    def open(self) -> None:
-        self.engine = Engine.open(self.env, "db", TINY)
+    def open(self, options: StorageOptions) -> None:
+        self.engine = Engine.open(self.env, "db", options)
         self.engine.collect_below(lambda: min([*self.held, len(self.history) - 1]))
 
     @rule(writes=st.dictionaries(keys, values, min_size=1))
@@ -84,6 +89,14 @@ class CompactionModel(RuleBasedStateMachine):
                 state.pop(key, None)
             self.newest[key] = timestamp
         self.history.append(state)
+
+    @rule()
+    def fill(self) -> None:
+        # Much beside what the other rules write, so that small runs come to lie above a large
+        # one, which has older versions of their keys.
+        self.commit({b"z%02d" % number: b"z" * 60 for number in range(60)})
+        self.commit(dict.fromkeys(FEW_KEYS, b"below"))
+        self.compact()
 
     @rule()
     def flush(self) -> None:
@@ -134,19 +147,19 @@ class CompactionModel(RuleBasedStateMachine):
             found = {k: v for batch in scan for k, v in zip(*batch, strict=True)}
             assert found == self.history[at]
 
-    @rule()
-    def close_and_open(self) -> None:
+    @rule(options=styles)
+    def close_and_open(self, options: StorageOptions) -> None:
         self.scans.clear()
         self.engine.close()
         live = {entry.number for entry in self.engine._manifest.state.tables}
         assert {int(name.split(".")[0]) for name in table_files(self.env, "db")} == live
-        self.open()
+        self.open(options)
 
-    @rule()
-    def kill_and_open(self) -> None:
+    @rule(options=styles)
+    def kill_and_open(self, options: StorageOptions) -> None:
         self.scans.clear()
         self.env, killed = self.env.copy(), self.engine
-        self.open()
+        self.open(options)
         killed.close()
 
     def teardown(self) -> None:
@@ -156,17 +169,34 @@ class CompactionModel(RuleBasedStateMachine):
 
 
 TestCompactionModel = CompactionModel.TestCase
-TestCompactionModel.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestCompactionModel.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+
+
+class TieredModel(CompactionModel):
+    """The same, tiered from the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine.close()
+        self.open(TINY_TIERED)
+        self.fill()
+
+
+TestTieredModel = TieredModel.TestCase
+TestTieredModel.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+
+both_styles = pytest.mark.parametrize("options", STYLES.values(), ids=STYLES)
 
 
 # --- the shape of the tree ----------------------------------------------------------------
 
 
-def test_a_random_workload_fills_several_levels_in_order() -> None:
+@both_styles
+def test_a_random_workload_fills_several_levels_in_order(options: StorageOptions) -> None:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    engine = Engine.open(MemoryEnv(), "db", TINY)
+    engine = Engine.open(MemoryEnv(), "db", options)
     engine.collect_below(lambda: engine.visible_timestamp)
     state: dict[bytes, bytes] = {}
     for _ in range(400):
@@ -185,8 +215,9 @@ def test_a_random_workload_fills_several_levels_in_order() -> None:
     engine.close()
 
 
-def test_what_overlaps_nothing_is_moved_and_not_rewritten() -> None:
-    engine = Engine.open(MemoryEnv(), "db", TINY)
+@both_styles
+def test_what_overlaps_nothing_is_moved_and_not_rewritten(options: StorageOptions) -> None:
+    engine = Engine.open(MemoryEnv(), "db", options)
     engine.collect_below(lambda: engine.visible_timestamp)
     for number in range(300):
         engine.commit({b"%06d" % number: b"x" * 20})
@@ -229,8 +260,9 @@ def test_overwriting_the_same_keys_does_not_fill_the_disk() -> None:
     engine.close()
 
 
-def test_deleted_rows_and_their_tombstones_go() -> None:
-    engine = Engine.open(MemoryEnv(), "db", TINY)
+@both_styles
+def test_deleted_rows_and_their_tombstones_go(options: StorageOptions) -> None:
+    engine = Engine.open(MemoryEnv(), "db", options)
     engine.collect_below(lambda: engine.visible_timestamp)
     for value in (b"v" * 20, None):
         for number in range(200):
@@ -262,8 +294,9 @@ def test_a_snapshot_in_use_keeps_its_versions_and_letting_it_go_frees_them() -> 
     engine.close()
 
 
-def test_until_somebody_says_which_snapshots_are_in_use_every_version_stays() -> None:
-    engine = Engine.open(MemoryEnv(), "db", TINY)
+@both_styles
+def test_until_somebody_says_which_snapshots_are_in_use_every_version_stays(options: StorageOptions) -> None:
+    engine = Engine.open(MemoryEnv(), "db", options)
     for number in range(1, 300):
         engine.commit({b"k": b"%d" % number, b"fill%d" % (number % 7): b"x" * 30})
     engine.flush()
@@ -276,9 +309,10 @@ def test_until_somebody_says_which_snapshots_are_in_use_every_version_stays() ->
 # --- readers ------------------------------------------------------------------------------
 
 
-def test_a_table_is_removed_with_its_last_reader() -> None:
+@both_styles
+def test_a_table_is_removed_with_its_last_reader(options: StorageOptions) -> None:
     env = MemoryEnv()
-    engine = Engine.open(env, "db", TINY)
+    engine = Engine.open(env, "db", options)
     engine.collect_below(lambda: engine.visible_timestamp)
     for number in range(100):
         engine.commit({b"%02d" % number: b"old" * 5})
@@ -303,9 +337,10 @@ def test_a_table_is_removed_with_its_last_reader() -> None:
     engine.close()
 
 
-def test_closing_removes_what_a_stopped_reader_still_held() -> None:
+@both_styles
+def test_closing_removes_what_a_stopped_reader_still_held(options: StorageOptions) -> None:
     env = MemoryEnv()
-    engine = Engine.open(env, "db", TINY)
+    engine = Engine.open(env, "db", options)
     engine.collect_below(lambda: engine.visible_timestamp)
     scans = []
     for turn in range(6):
@@ -323,8 +358,9 @@ def test_closing_removes_what_a_stopped_reader_still_held() -> None:
             list(scan)
 
 
-def test_readers_and_writers_beside_compaction_see_whole_commits() -> None:
-    engine = Engine.open(MemoryEnv(), "db", TINY)
+@both_styles
+def test_readers_and_writers_beside_compaction_see_whole_commits(options: StorageOptions) -> None:
+    engine = Engine.open(MemoryEnv(), "db", options)
     lock = threading.Lock()
     held: list[int] = []
 
@@ -537,8 +573,8 @@ def test_a_stop_that_comes_while_other_events_are_taken_is_not_lost() -> None:
         def put(self, event: None) -> None:
             events.put(event)
 
-        def get(self) -> object:
-            return events.get()
+        def get(self, timeout: float | None = None) -> object:
+            return events.get(timeout=timeout)
 
         def get_nowait(self) -> object:
             compactor._events = events

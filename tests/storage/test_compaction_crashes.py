@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 from unittest import mock
 
-from tree_checker import TINY, check_shape, check_tree, contents, table_files
+import pytest
+from tree_checker import STYLES, TINY, check_shape, check_tree, contents, table_files
 
 from ferrisdb.errors import Error
 from ferrisdb.storage import compaction as compaction_module
-from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker
+from ferrisdb.storage.compaction_picker import Compaction
 from ferrisdb.storage.engine import Engine
+from ferrisdb.storage.options import StorageOptions
 from ferrisdb.storage.sources import Sources
 from ferrisdb.testing.crash_fs import CrashFS, Loss
 
@@ -24,7 +26,10 @@ COMMITS = 8
 OLDEST = 6
 
 
-class RestingPicker(CompactionPicker):
+class RestingPicker:
+    def __init__(self, options: StorageOptions) -> None:
+        pass
+
     def pick(self, sources: Sources, watermark: int) -> Compaction | None:
         return None
 
@@ -63,11 +68,11 @@ def uncompacted() -> CrashFS:
     return fs.after_crash(Loss.EVERYTHING)
 
 
-def compact(fs: CrashFS) -> int:
+def compact(fs: CrashFS, options: StorageOptions) -> int:
     """Open, compact, and leave without closing; calls that were made."""
     engine = None
     try:
-        engine = Engine.open(fs, FOLDER, TINY)
+        engine = Engine.open(fs, FOLDER, options)
         engine.collect_below(lambda: OLDEST)
         engine.wait_until_compacted()
     except Error:
@@ -83,7 +88,7 @@ def compact(fs: CrashFS) -> int:
     return calls
 
 
-def check(fs: CrashFS, where: str) -> None:
+def check(fs: CrashFS, options: StorageOptions, where: str) -> None:
     engine = open_at_rest(fs)
     for timestamp in range(OLDEST, COMMITS + 1):
         assert contents(engine, timestamp) == STATES[timestamp], where
@@ -93,7 +98,7 @@ def check(fs: CrashFS, where: str) -> None:
     assert len(table_files(fs, FOLDER)) == live, f"{where}: opening leaves files of nobody"
     engine.close()
 
-    engine = Engine.open(fs, FOLDER, TINY)
+    engine = Engine.open(fs, FOLDER, options)
     engine.collect_below(lambda: OLDEST)
     engine.wait_until_compacted()
     check_tree(engine)
@@ -103,13 +108,15 @@ def check(fs: CrashFS, where: str) -> None:
     engine.close()
 
 
-def test_a_crash_at_any_call_of_a_compaction_loses_nothing(capsys, monkeypatch) -> None:
+@pytest.mark.parametrize("style", STYLES)
+def test_a_crash_at_any_call_of_a_compaction_loses_nothing(style, capsys, monkeypatch) -> None:
+    options = STYLES[style]
     monkeypatch.setattr(compaction_module, "FIRST_PAUSE_S", 0.0001)
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     prepared = uncompacted()
     whole = prepared.after_kill()
-    call_count = compact(whole)
+    call_count = compact(whole, options)
     kinds = {call.split()[0] for call in whole.calls[:call_count]}
     assert kinds >= {"create", "append", "sync", "rename", "sync_directory", "remove"}
     disk_count = 0
@@ -117,13 +124,13 @@ def test_a_crash_at_any_call_of_a_compaction_loses_nothing(capsys, monkeypatch) 
     while True:
         number += 1
         fs = prepared.after_kill(crash_at=number)
-        compact(fs)
+        compact(fs, options)
         if not fs.has_crashed:
             break
         disks = [(loss.name, disk) for loss, disk in fs.disks_after_crash(seed)]
         for how, disk in [*disks, ("killed", fs.after_kill())]:
-            check(disk, f"seed {seed}, call {number} ({fs.calls[-1]}), {how}")
+            check(disk, options, f"seed {seed}, call {number} ({fs.calls[-1]}), {how}")
             disk_count += 1
     with capsys.disabled():
-        print(f"\n  compaction: {number - 1} calls, {disk_count} disks", end="")
+        print(f"\n  {style} compaction: {number - 1} calls, {disk_count} disks", end="")
     assert number > 20

@@ -16,12 +16,12 @@ import pytest
 from tree_checker import check_shape, check_tree, contents, table_files
 
 from ferrisdb.storage import compaction as compaction_module
-from ferrisdb.storage import compaction_worker, os_worker
+from ferrisdb.storage import compaction_runner, compaction_worker, os_worker
 from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult
 from ferrisdb.storage.compaction_worker import MODULE
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import WorkerProcess
-from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.storage.options import CompactionStyle, Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
 
 OPTIONS = StorageOptions(
@@ -78,10 +78,11 @@ def wait_until_over(process_id: int) -> None:
         time.sleep(0.005)
 
 
-def test_a_child_does_the_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize("style", CompactionStyle)
+def test_a_child_does_the_work(tmp_path: Path, style: CompactionStyle) -> None:
     env = WatchedEnv()
     folder = (tmp_path / "db").as_posix()
-    engine = Engine.open(env, folder, OPTIONS)
+    engine = Engine.open(env, folder, replace(OPTIONS, compaction=style))
     engine.collect_below(lambda: engine.visible_timestamp)
     state = fill(engine)
     engine.wait_until_compacted()
@@ -259,7 +260,7 @@ def test_a_child_that_hangs_is_killed_and_its_work_is_done_again(
         monkeypatch.setattr(worker, "read", read_then_stop)
         return hand_over(worker, job, 0.3)
 
-    monkeypatch.setattr(compaction_module, "hand_over", impatient)
+    monkeypatch.setattr(compaction_runner, "hand_over", impatient)
     env = WatchedEnv()
     engine = Engine.open(env, (tmp_path / "db").as_posix(), OPTIONS)
     state = fill(engine)
@@ -280,7 +281,7 @@ def test_a_program_that_never_answers_is_not_asked_again(
     silent.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(silent))
     hand_over = compaction_worker.hand_over
-    monkeypatch.setattr(compaction_module, "hand_over", lambda worker, job: hand_over(worker, job, 0.2))
+    monkeypatch.setattr(compaction_runner, "hand_over", lambda worker, job: hand_over(worker, job, 0.2))
     env = WatchedEnv()
     engine = Engine.open(env, (tmp_path / "db").as_posix(), OPTIONS)
     state = fill(engine)

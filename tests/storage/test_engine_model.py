@@ -16,7 +16,7 @@ from tree_checker import check_tree
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.memory_env import MemoryEnv
-from ferrisdb.storage.options import Durability, MemtableKind, StorageOptions
+from ferrisdb.storage.options import CompactionStyle, Durability, MemtableKind, StorageOptions
 
 FOLDER = "shop.ferris"
 
@@ -51,6 +51,7 @@ option_grid = st.builds(
     cache_bytes=st.sampled_from([0, 3_000, 2**20]),
     manifest_bytes=st.sampled_from([1, 2_000]),
     durability=st.sampled_from(Durability),
+    compaction=st.sampled_from(CompactionStyle),
 )
 
 
