@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ferrisdb import errors, events
+    from ferrisdb.api.backups import Backup, backups, delete_backup, restore, verify_backup
     from ferrisdb.api.connection import Connection, apilevel, connect, paramstyle, threadsafety
     from ferrisdb.api.cursor import Cursor
     from ferrisdb.api.database import Database, open
@@ -71,6 +72,7 @@ __all__ = [
     "NUMBER",
     "ROWID",
     "STRING",
+    "Backup",
     "Binary",
     "CommitUnknown",
     "Connection",
@@ -104,15 +106,20 @@ __all__ = [
     "Warning",
     "__version__",
     "apilevel",
+    "backups",
     "connect",
+    "delete_backup",
     "errors",
     "events",
     "open",
     "paramstyle",
+    "restore",
     "threadsafety",
+    "verify_backup",
 ]
 
 _HOMES = {
+    "api.backups": "Backup backups delete_backup restore verify_backup",
     "api.connection": "Connection apilevel connect paramstyle threadsafety",
     "api.cursor": "Cursor",
     "api.database": "Database open",

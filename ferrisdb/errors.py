@@ -325,6 +325,12 @@ class NotADatabase(OperationalError):
     sqlstate = "58P01"
 
 
+class FolderNotEmpty(OperationalError):
+    """Something is there already where a copy of a database was to be made."""
+
+    sqlstate = "58P02"
+
+
 class FormatVersionError(OperationalError):
     """A file of a format version that this FerrisDB does not read."""
 

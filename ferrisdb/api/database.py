@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ferrisdb.api.choices import checked_path, compaction_style, durability_of, expiries_of, isolation_level
 from ferrisdb.api.connection import Connection
@@ -36,6 +36,10 @@ from ferrisdb.storage.events import Event
 from ferrisdb.storage.options import CompactionStyle, Durability
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
+
+if TYPE_CHECKING:
+    from ferrisdb.storage.backup import Progress
+    from ferrisdb.storage.backup_store import Backup
 
 T = TypeVar("T")
 FIRST_WAIT_S = 0.002
@@ -146,6 +150,39 @@ class Database:
         """
         self._lease.require_usable()
         self._lease.engine.store.wait_until_compacted()
+
+    def checkpoint(self, path: str | PathLike[str]) -> None:
+        """Make a database with the same contents in the folder `path`, absent or empty.
+
+        It has every commit that had returned before; commits go on meanwhile. On the same file
+        system the two share their table files, so it takes hardly any time or room.
+
+        Raises FolderNotEmpty with nothing changed, StorageError, DiskFull.
+        """
+        self._lease.require_usable()
+        self._lease.engine.store.checkpoint(checked_path(path))
+
+    def backup(
+        self,
+        directory: str | PathLike[str],
+        *,
+        keep_last: int | None = None,
+        progress: Progress | None = None,
+    ) -> Backup:
+        """Add a backup to the store `directory`, which is made if there is none.
+
+        It has every commit that had returned before; commits go on meanwhile. Only tables that
+        no earlier backup has are copied. `keep_last` then deletes all but so many of the newest.
+        `progress(done_bytes, total_bytes)` is told of bytes as they are copied.
+
+        Raises NotADatabase when `directory` is something else, DatabaseLocked when another
+        process writes to it, CorruptionError when a table is damaged, StorageError, DiskFull.
+        The store's other backups stay as they were.
+        """
+        from ferrisdb.api.backups import backup  # noqa: PLC0415
+
+        self._lease.require_usable()
+        return backup(self._lease.engine.store.pin_tables, directory, keep_last, progress)
 
     def statistics(self) -> EngineStatistics:
         """What the storage engine holds and has done."""

@@ -210,6 +210,8 @@ def _draw_end(table: TableFile, footer: Footer, names: KeyNames) -> Lines:
     yield f"          {_count(found.entry_count, 'version')}, {tombstones} among them"
     yield f"          keys {names.key(found.smallest_key)} to {names.key(found.largest_key)}"
     yield f"          commits {found.smallest_timestamp} to {found.largest_timestamp}"
+    if found.blocks_checksum is not None:
+        yield f"          checksum of all blocks {found.blocks_checksum:08x}"
     offset = table.size_bytes - FOOTER_BYTES
     yield (
         f"byte {offset}  footer, {FOOTER_BYTES} bytes, its checksum is right: "

@@ -6,6 +6,8 @@
     ferrisdb import PATH TABLE FILE      load a CSV file
     ferrisdb inspect PATH wal | ...      show what the files hold, byte by byte
     ferrisdb check PATH                  verify every file
+    ferrisdb backup PATH DIR | --list .. add a backup to a store, or look after the store
+    ferrisdb restore DIR PATH            make a database of a backup
 
 Whatever happens, the user sees one clear report on standard error, never a traceback.
 Nothing that only the shell or one format needs is imported before it is needed: a short
@@ -104,7 +106,8 @@ def _shell_parser() -> argparse.ArgumentParser:
         prog="ferrisdb",
         description="Run SQL in a FerrisDB database, or type it in the shell.",
         epilog="`ferrisdb import --help` tells how to load CSV files, `ferrisdb inspect --help` how to "
-        "look into a database's files, `ferrisdb check --help` how to verify them. "
+        "look into a database's files, `ferrisdb check --help` how to verify them, `ferrisdb backup --help` "
+        "how to keep copies. "
         "A database in a folder called import is ./import.",
         allow_abbrev=False,
     )
@@ -146,4 +149,22 @@ def _check(given: list[str]) -> int:
     return run_check(given)
 
 
-_COMMANDS = {"import": _import, "inspect": _inspect, "check": _check}
+def _backup(given: list[str]) -> int:
+    from ferrisdb.cli.backup_command import run_backup  # noqa: PLC0415
+
+    return run_backup(given)
+
+
+def _restore(given: list[str]) -> int:
+    from ferrisdb.cli.restore_command import run_restore  # noqa: PLC0415
+
+    return run_restore(given)
+
+
+_COMMANDS = {
+    "import": _import,
+    "inspect": _inspect,
+    "check": _check,
+    "backup": _backup,
+    "restore": _restore,
+}

@@ -53,6 +53,15 @@ def frame(body: bytes) -> bytes:
     return b"".join((body, _CODEC, crc32(_CODEC, crc32(body)).to_bytes(4, "little")))
 
 
+def chain_checksum(block: bytes | memoryview, before: int = 0) -> int:
+    """The checksum of a table's blocks up to the frame `block`; `before` is that of those before it.
+
+    It is the crc32 of their checksums, one behind the other, and not of the blocks themselves:
+    the crc32 of bytes with their own crc32 behind them is 2144df1c, whatever the bytes are.
+    """
+    return crc32(block[-4:], before)
+
+
 def unframe(data: bytes, path: str, offset: int, what: str) -> bytes:
     """The body of a frame that lies at `offset` of `path`; `what` names it in errors.
 

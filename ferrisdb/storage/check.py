@@ -39,6 +39,7 @@ from ferrisdb.storage.file_names import (
     CURRENT_NAME,
     CURRENT_TEMPORARY_NAME,
     LOCK_NAME,
+    UNFINISHED_NAME,
     FileKind,
     manifest_name,
     parse_name,
@@ -209,7 +210,7 @@ class _FolderCheck:
         oldest = total.state.oldest_log_number
         leftovers = set(find_leftovers(names, self.manifest_number or 0, oldest, tables))
         for name in names:
-            if name in leftovers or name == CURRENT_TEMPORARY_NAME:
+            if name in leftovers or name in (CURRENT_TEMPORARY_NAME, UNFINISHED_NAME):
                 self.findings.note(
                     f"{join(self.folder, name)}: the manifest does not name it; opening removes it"
                 )

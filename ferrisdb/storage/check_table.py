@@ -4,7 +4,7 @@
                 and from block to block; newest timestamp and uniqueness as they are
     index       first key, last key and first timestamp of each block
     filter      knows every key
-    properties  counts, keys and timestamps of all blocks together
+    properties  counts, keys, timestamps and checksum of all blocks together
     manifest    says of the table what the table says, and how long it is
 
 A checksum tells of damage after writing. The rest would tell of a mistake in the writing: a
@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from ferrisdb.errors import Error
-from ferrisdb.storage.block import Block
+from ferrisdb.storage.block import Block, chain_checksum, decode_block
 from ferrisdb.storage.check_findings import Findings
 from ferrisdb.storage.env import Env
 from ferrisdb.storage.inspect_table import SeenFilter, TableFile, TableIndex
@@ -41,6 +41,7 @@ class Counted:
     largest_key: bytes | None = None
     smallest_timestamp: int = MAX_TIMESTAMP
     largest_timestamp: int = 0
+    blocks_checksum: int = 0
     is_all: bool = True
     """No block was left out because it is damaged."""
 
@@ -127,7 +128,7 @@ class _TableCheck:
         self._counted.is_all = False
 
     def _sound_block(self, section: Section) -> Block | None:
-        block = self._try(lambda: self._table.block(section), section.offset)
+        block = self._try(lambda: self._read_block(section), section.offset)
         self._progress(section.length)
         if block is not None and not _has_sound_types(block):
             self._add(section.offset, "the block holds what is neither a key, a timestamp nor a value")
@@ -136,6 +137,11 @@ class _TableCheck:
             self._counted.is_all = False
             self._last_row = None
         return block
+
+    def _read_block(self, section: Section) -> Block:
+        frame = self._table.block_frame(section)
+        self._counted.blocks_checksum = chain_checksum(frame, self._counted.blocks_checksum)
+        return decode_block(frame, self._table.path, section.offset)
 
     def _check_block(self, block: Block, section: Section, bloom: SeenFilter | None) -> None:
         self._check_order(block, section.offset)
@@ -178,7 +184,10 @@ class _TableCheck:
             "largest_key": counted.largest_key,
             "smallest_timestamp": counted.smallest_timestamp,
             "largest_timestamp": counted.largest_timestamp,
+            "blocks_checksum": counted.blocks_checksum,
         }
+        if properties.blocks_checksum is None:
+            del truth["blocks_checksum"]
         for name, value in truth.items():
             if getattr(properties, name) != value:
                 self._add(

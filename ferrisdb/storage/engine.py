@@ -42,6 +42,7 @@ from ferrisdb.storage.group_commit import GroupCommit
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.merge import merge_chunks
 from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
 from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
 from ferrisdb.storage.sources import Source
 from ferrisdb.storage.statistics import EngineStatistics
@@ -302,6 +303,32 @@ class Engine:
 
     def _tell_refusal(self, reason: str) -> None:
         self.events.emit(WritesRefused(self.events.now_s(), reason))
+
+    # --- copies
+
+    def pin_tables(self) -> PinnedTables:
+        """All that is committed, flushed to files that stay there while the object is held."""
+        self.flush()
+        return pin_tables(self._env, self._folder, self._manifest, self._sources, self._check_writable)
+
+    def checkpoint(self, folder: str, env: Env | None = None) -> None:
+        """Make a database with the same contents in `folder`, absent or empty, of `env` (else of
+        the same one). It has every commit that had returned before; commits may go on.
+
+        Raises what `write_checkpoint` raises.
+        """
+        # Late: no other work of an engine needs what copies and checks tables.
+        from ferrisdb.storage.checkpoint import write_checkpoint  # noqa: PLC0415
+        from ferrisdb.storage.new_folder import require_vacant  # noqa: PLC0415
+
+        require_vacant(env or self._env, folder)
+        write_checkpoint(self.pin_tables(), env or self._env, folder)
+
+    def _check_writable(self) -> None:
+        if self._unusable is not None:
+            raise self._unusable()
+        if self._commits.refusal is not None:
+            raise self._commits.refusal
 
     # --- life cycle
 

@@ -83,6 +83,14 @@ class Env(Protocol):
     def rename(self, source: str, target: str) -> None:
         """Atomic; replaces `target`. Durable only after `sync_directory`."""
 
+    def link(self, source: str, target: str) -> bool:
+        """Give the file `source` the name `target`, too, which nothing may have yet.
+
+        False, with nothing changed, where the file system cannot: across file systems, or
+        when the file has as many names as it may have. Durable only after `sync_directory`.
+        FileNotFoundError when `source` is absent.
+        """
+
     def remove(self, path: str) -> None: ...
 
     def exists(self, path: str) -> bool: ...

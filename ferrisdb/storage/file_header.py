@@ -23,6 +23,7 @@ from ferrisdb.errors import CorruptionError, FormatVersionError
 WAL_MAGIC = b"FDB_WAL\0"
 SSTABLE_MAGIC = b"FDB_SST\0"
 MANIFEST_MAGIC = b"FDB_MAN\0"
+BACKUP_MAGIC = b"FDB_BAK\0"
 
 FORMAT_VERSION = 2
 """What new files are written in. Older ones are read for ever (docs/formats.md)."""

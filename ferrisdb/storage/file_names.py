@@ -7,6 +7,7 @@
     000009.sst         a table
     000011.sst.8c0a91f3  a table that a compaction is writing
     CURRENT.tmp        on its way to become CURRENT
+    UNFINISHED         a checkpoint or a restore is being made here
 
 All numbers come from one counter, so a number is one file, whatever its kind.
 """
@@ -20,6 +21,7 @@ import threading
 LOCK_NAME = "LOCK"
 CURRENT_NAME = "CURRENT"
 CURRENT_TEMPORARY_NAME = "CURRENT.tmp"
+UNFINISHED_NAME = "UNFINISHED"
 
 
 class FileKind(enum.Enum):

@@ -134,12 +134,16 @@ class TableFile:
         offset = footer.properties.offset
         summary = unpack(self._body(footer.properties, "properties block"), self.path, offset, "properties")
         try:
-            return TableProperties.from_fields([*summary, self.size_bytes])
+            return TableProperties.from_stored(summary, self.size_bytes)
         except (ValueError, TypeError) as error:
             raise malformed("properties block", self.path, offset) from error
 
     def block(self, section: Section) -> Block:
-        return decode_block(self._read(section, "block"), self.path, section.offset)
+        return decode_block(self.block_frame(section), self.path, section.offset)
+
+    def block_frame(self, section: Section) -> bytes:
+        """A block as it is stored."""
+        return self._read(section, "block")
 
     def facts(self, section: Section) -> FrameFacts:
         """Of any frame, sound or not."""

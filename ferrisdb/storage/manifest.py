@@ -248,6 +248,16 @@ def _snapshot(state: ManifestState) -> ManifestEdit:
     )
 
 
+def encode_state(state: ManifestState) -> bytes:
+    """The whole state, for another file than a manifest; `decode_state` reads it."""
+    return _encode(_snapshot(state), 0, 0)[_FRAME.size :]
+
+
+def decode_state(data: bytes, path: str, offset: int) -> ManifestState:
+    """CorruptionError, naming `path` and `offset`, for what `encode_state` did not give."""
+    return _applied(ManifestState(), _decode(data, path, offset))
+
+
 def _applied(state: ManifestState, edit: ManifestEdit) -> ManifestState:
     alive = {entry.number: entry for entry in state.tables}
     for number in edit.removed:

@@ -114,6 +114,16 @@ class MemoryEnv:
             del self._files[posixpath.normpath(source)]
             self._files[posixpath.normpath(target)] = data
 
+    def link(self, source: str, target: str) -> bool:
+        target = posixpath.normpath(target)
+        with self._lock:
+            data = self._find(source)
+            self._check_place(target)
+            if target in self._files:
+                raise StorageError(f"cannot link {source}: {target} is there already")
+            self._files[target] = data
+        return True
+
     def remove(self, path: str) -> None:
         with self._lock:
             self._find_or_fail("remove", path)

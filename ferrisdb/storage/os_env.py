@@ -36,6 +36,16 @@ if sys.platform == "darwin":
     import fcntl
 
 _BINARY = getattr(os, "O_BINARY", 0)
+_NO_LINK_ERRNOS = (
+    errno.EXDEV,  # another file system
+    errno.EPERM,  # FAT; or a file of another user, where the kernel protects hard links
+    errno.EACCES,
+    errno.EMLINK,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EINVAL,  # Windows, on FAT
+)
 _MAX_WRITE_BYTES = 64 * 1024 * 1024  # Linux writes at most 2 GiB a call, Windows less.
 
 
@@ -200,6 +210,16 @@ class OsEnv:
     def rename(self, source: str, target: str) -> None:
         with _translated("rename", source):
             Path(source).replace(target)
+
+    def link(self, source: str, target: str) -> bool:
+        with _translated("link", source, missing_is_plain=True):
+            try:
+                os.link(source, target)
+            except OSError as error:
+                if error.errno in _NO_LINK_ERRNOS:
+                    return False
+                raise
+        return True
 
     def remove(self, path: str) -> None:
         with _translated("remove", path):

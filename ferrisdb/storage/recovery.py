@@ -32,6 +32,7 @@ from ferrisdb.storage.file_names import (
     CURRENT_NAME,
     CURRENT_TEMPORARY_NAME,
     LOCK_NAME,
+    UNFINISHED_NAME,
     FileKind,
     FileNumbers,
     log_name,
@@ -78,31 +79,31 @@ def lock_folder(env: Env, folder: str) -> FileLock:
     DatabaseLocked when another process has it.
     """
     if not env.exists(folder):
-        _make_durable_directory(env, folder)
+        make_durable_directory(env, folder)
     elif not _is_database(env, folder):
         # A crash may have left it here with its name not yet on disk.
-        env.sync_directory(_parent(folder))
+        env.sync_directory(parent_of(folder))
     return env.lock(join(folder, LOCK_NAME))
 
 
-def _make_durable_directory(env: Env, folder: str) -> None:
+def make_durable_directory(env: Env, folder: str) -> None:
     """Make the folder and its missing parents, from the top, each name synced in its turn.
 
     Were only the last name synced, a power cut could take a parent, and with it all that had
     ever been committed. The first parent that is there is synced too: it may be one that an
     earlier attempt had made when it crashed.
     """
-    parent = _parent(folder)
+    parent = parent_of(folder)
     if env.exists(parent):
-        if parent != _parent(parent):
-            env.sync_directory(_parent(parent))
+        if parent != parent_of(parent):
+            env.sync_directory(parent_of(parent))
     else:
-        _make_durable_directory(env, parent)
+        make_durable_directory(env, parent)
     env.make_directory(folder)
     env.sync_directory(parent)
 
 
-def _parent(folder: str) -> str:
+def parent_of(folder: str) -> str:
     return posixpath.dirname(folder.rstrip("/")) or ("/" if folder.startswith("/") else ".")
 
 
@@ -124,6 +125,11 @@ def _is_database(env: Env, folder: str) -> bool:
     if CURRENT_NAME in names:
         read_current(env, folder)
         return True
+    if UNFINISHED_NAME in names:
+        raise NotADatabase(
+            f"{folder} is no database yet: a checkpoint or a restore was begun there and did not finish",
+            hint="wait if it still runs; else remove the folder, and make the copy again",
+        )
     for name in names:
         if parse_name(name) is None and name not in (LOCK_NAME, CURRENT_TEMPORARY_NAME):
             raise NotADatabase(
@@ -322,7 +328,7 @@ def _remove_orphans(env: Env, folder: str, manifest: Manifest) -> None:
     for name in env.list_directory(folder):
         parsed = parse_name(name)
         if parsed is None:
-            is_orphan = name == CURRENT_TEMPORARY_NAME
+            is_orphan = name in (CURRENT_TEMPORARY_NAME, UNFINISHED_NAME)
         elif parsed[0] is FileKind.LOG:
             is_orphan = parsed[1] < state.oldest_log_number
         elif parsed[0] is FileKind.TABLE:

@@ -13,7 +13,7 @@ byte in the file whose change would go unnoticed.
                 begins behind the header, each of the others where the one before ends
     filter      the words of a bloom filter over the distinct keys (see bloom.py)
     properties  msgpack [ entries, tombstones, smallest key, largest key,
-                          smallest timestamp, largest timestamp ]
+                          smallest timestamp, largest timestamp, checksum of all blocks ]
     footer      where index, filter and properties lie: three times offset and length (u64),
                 crc32 of these 48 bytes (u32), the magic of the file
 
@@ -51,8 +51,11 @@ class TableProperties:
     smallest_timestamp: int
     largest_timestamp: int
     file_bytes: int
+    blocks_checksum: int | None = None
+    """The crc32 of the checksums of all blocks, which tells the table's content from any other;
+    None in a table of format version 1."""
 
-    def to_fields(self) -> list[int | bytes]:
+    def to_fields(self) -> list[int | bytes | None]:
         """The fields in the order above, for msgpack."""
         return [
             self.entry_count,
@@ -62,17 +65,31 @@ class TableProperties:
             self.smallest_timestamp,
             self.largest_timestamp,
             self.file_bytes,
+            self.blocks_checksum,
         ]
 
     @classmethod
     def from_fields(cls, fields: Any) -> TableProperties:
         """What `to_fields` gave. ValueError for anything of another shape."""
-        if not isinstance(fields, Sequence) or list(map(type, fields)) != _FIELD_TYPES:
+        kinds = list(map(type, fields)) if isinstance(fields, Sequence) else []
+        if kinds[:-1] != _FIELD_TYPES or kinds[-1] not in (int, type(None)):
             raise ValueError("not the properties of an SSTable")
         return cls(*fields)
 
+    @classmethod
+    def from_stored(cls, stored: Any, file_bytes: int) -> TableProperties:
+        """From the body of a file's properties. ValueError for anything of another shape."""
+        if not isinstance(stored, Sequence) or len(stored) not in (_VERSION_1_FIELDS, _VERSION_1_FIELDS + 1):
+            raise ValueError("not the properties of an SSTable")
+        summary, checksum = stored[:_VERSION_1_FIELDS], stored[_VERSION_1_FIELDS:]
+        return cls.from_fields([*summary, file_bytes, checksum[0] if checksum else None])
+
 
 _FIELD_TYPES: Final[list[type]] = [int, int, bytes, bytes, int, int, int]
+"""Up to the checksum, which may be missing."""
+
+_VERSION_1_FIELDS: Final = 6
+"""What the properties of a file of version 1 hold; version 2 adds the checksum."""
 
 
 @immutable

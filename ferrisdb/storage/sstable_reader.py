@@ -259,7 +259,7 @@ class SSTableReader:
         body = self._read_body(section, "properties block")
         summary = unpack(body, self._path, section.offset, "properties block")
         try:
-            return TableProperties.from_fields([*summary, file_bytes])
+            return TableProperties.from_stored(summary, file_bytes)
         except (ValueError, TypeError) as error:
             raise malformed("properties block", self._path, section.offset) from error
 

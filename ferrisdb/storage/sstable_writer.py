@@ -21,7 +21,7 @@ from typing import Final
 import msgpack
 
 from ferrisdb.errors import invariant
-from ferrisdb.storage.block import encode_block, frame
+from ferrisdb.storage.block import chain_checksum, encode_block, frame
 from ferrisdb.storage.bloom import BloomBuilder
 from ferrisdb.storage.env import AppendFile, Env
 from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, encode_header
@@ -94,6 +94,7 @@ class _TableWriter:
         self._tombstone_count = 0
         self._smallest_timestamp = MAX_TIMESTAMP
         self._largest_timestamp = 0
+        self._blocks_checksum = 0
 
     def add_block(self, rows: Rows) -> None:
         keys, timestamps, values = rows
@@ -106,7 +107,9 @@ class _TableWriter:
         self._last_keys.append(keys[-1])
         self._first_timestamps.append(timestamps[0])
         self._last_timestamp = timestamps[-1]
-        self._lengths.append(self._append(encode_block(keys, timestamps, values)).length)
+        block = encode_block(keys, timestamps, values)
+        self._blocks_checksum = chain_checksum(block, self._blocks_checksum)
+        self._lengths.append(self._append(block).length)
         self._entry_count += len(keys)
         self._tombstone_count += values.count(None)
         smallest, largest = min(timestamps), max(timestamps)
@@ -128,11 +131,11 @@ class _TableWriter:
         footer = Footer(
             index=self._append(frame(msgpack.packb(index))),
             filter=self._append(frame(self._filter.build())),
-            properties=self._append(frame(msgpack.packb(summary))),
+            properties=self._append(frame(msgpack.packb((*summary, self._blocks_checksum)))),
         )
         self._append(encode_footer(footer))
         self._write_out()
-        return TableProperties(*summary, file_bytes=self._end)
+        return TableProperties(*summary, file_bytes=self._end, blocks_checksum=self._blocks_checksum)
 
     def _append(self, data: bytes) -> Section:
         section = Section(self._end, len(data))

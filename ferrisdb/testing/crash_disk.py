@@ -177,11 +177,14 @@ class Disk:
         for change in self.unsynced:
             if _survives(change, self.unsynced[-1], name_fate, chance):
                 change.apply(names)
-        left = {
-            path: File(what.after_crash(data_fate, chance)) if isinstance(what, File) else what
-            for path, what in names.items()
-            if _is_reachable(path, names)
-        }
+        # A file with two names is one file, and has one fate.
+        survivors: dict[int, File] = {}
+        left: Names = {}
+        for path, what in names.items():
+            if _is_reachable(path, names):
+                if isinstance(what, File) and id(what) not in survivors:
+                    survivors[id(what)] = File(what.after_crash(data_fate, chance))
+                left[path] = survivors[id(what)] if isinstance(what, File) else what
         return Disk(seen=left, durable=dict(left))
 
 

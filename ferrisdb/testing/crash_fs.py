@@ -154,6 +154,18 @@ class CrashFS:
             self._disk.change(NameChange(parent_of(target), source, target, file))
             self._crash_if_due()
 
+    def link(self, source: str, target: str) -> bool:
+        target = _normal(target)
+        with self._mutex:
+            file = self._find(source)
+            self._check_place(target)
+            if target in self._disk.seen:
+                raise StorageError(f"cannot link {source}: {target} is there already")
+            self._begin(f"link {_normal(source)} to {target}")
+            self._disk.change(NameChange(parent_of(target), None, target, file))
+            self._crash_if_due()
+        return True
+
     def remove(self, path: str) -> None:
         path = _normal(path)
         with self._mutex:

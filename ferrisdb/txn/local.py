@@ -26,6 +26,7 @@ from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_B
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
+from ferrisdb.storage.pinned_tables import PinnedTables
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel, StoreLimits
 from ferrisdb.txn.local_transaction import LocalTransaction
@@ -37,8 +38,9 @@ MAX_OPEN_TRANSACTIONS = 10_000
 class LocalStore:
     """See `ferrisdb.txn.api.Store`. Thread-safe."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, is_in_memory: bool = False) -> None:
         self._engine = engine
+        self._is_in_memory = is_in_memory
         self._locks = LockTable(self._oldest_snapshot)
         self._ids = itertools.count(1)
         self._mutex = threading.Lock()
@@ -56,7 +58,8 @@ class LocalStore:
     @classmethod
     def in_memory(cls, options: StorageOptions | None = None) -> LocalStore:
         """A store that vanishes when it is closed."""
-        return cls(Engine.open(MemoryEnv(), "memory", options or StorageOptions(durability=Durability.OFF)))
+        options = options or StorageOptions(durability=Durability.OFF)
+        return cls(Engine.open(MemoryEnv(), "memory", options), is_in_memory=True)
 
     def begin(
         self, isolation: IsolationLevel = IsolationLevel.SNAPSHOT, *, read_only: bool = False
@@ -100,6 +103,14 @@ class LocalStore:
     def wait_until_compacted(self) -> None:
         """Return when compaction has nothing to do. Raises StorageError when it has stopped."""
         self._engine.wait_until_compacted()
+
+    def checkpoint(self, folder: str) -> None:
+        """See `Engine.checkpoint`. `folder` is on the disk, also where the store is not."""
+        self._engine.checkpoint(folder, OsEnv() if self._is_in_memory else None)
+
+    def pin_tables(self) -> PinnedTables:
+        """See `Engine.pin_tables`."""
+        return self._engine.pin_tables()
 
     def statistics(self) -> EngineStatistics:
         return self._engine.statistics()

@@ -25,6 +25,7 @@ OF_OTHER_WORK = {
     "ferrisdb.query.define.create_table": "the schema stays",
     "ferrisdb.query.define.create_index": "the schema stays",
     "ferrisdb.query.define.drop": "the schema stays",
+    "ferrisdb.storage.table_copy": "nothing is copied",
     "ferrisdb.query.parse.syntax_errors": "the text is right",
     "ferrisdb.query.parse.table_builder": "the parse tables are ready-made",
 }

@@ -1,4 +1,5 @@
-"""Each article is one session in the system's shell: its commands are run, its output compared."""
+"""Each article, and the page on backups, is a session in the system's shell: its commands are run, its
+output compared."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import pytest
 from markdown_blocks import ROOT, blocks_of, same_shape
 from test_pages import definitions_in
 
-ARTICLES = sorted((ROOT / "docs" / "internals").glob("*.md"))
+ARTICLES = [*sorted((ROOT / "docs" / "internals").glob("*.md")), ROOT / "docs" / "backup.md"]
 HOME = "/home/ada"
 """Where the reader of an article works."""
 
@@ -59,11 +60,13 @@ def commands_and_answers(text: str) -> list[tuple[str, str]]:
 
 
 def without_chance(text: str) -> str:
-    """Without what differs from run to run: process ids, the random version of the catalog."""
+    """Without what differs from run to run: process ids, times, the random version of the catalog."""
     text = re.sub(r"process \d+", "process _", text)
     text = re.sub(r"(catalog version  )0x[0-9a-f]{32}", r"\1_", text)
     # The checksum of the record with the random version; that it is right is what counts.
     text = re.sub(r"(commit 1, \d+ bytes, crc32) [0-9a-f]{8}", r"\1 _", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "_", text)
+    text = re.sub(r"(\d{6}-\d+)-[0-9a-f]{8}\.sst", r"\1-_.sst", text)
     return same_shape(text)
 
 

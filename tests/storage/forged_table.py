@@ -6,6 +6,7 @@ What the writer would never write: a checker must find it though no checksum is 
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
 import msgpack
 
@@ -35,10 +36,13 @@ class ForgedTable:
         self.index: list[list[Any]] = msgpack.unpackb(body(footer.index))
         self.filter = bytearray(body(footer.filter))
         self.properties: list[Any] = msgpack.unpackb(body(footer.properties))
+        self._blocks_checksum = self.properties[6]
 
     def save(self) -> None:
         parts = [self._header, *(frame(msgpack.packb(block)) for block in self.blocks)]
         self.index[3] = [len(part) for part in parts[1:]]
+        if self.properties[6:] == [self._blocks_checksum]:
+            self.properties[6] = crc32(b"".join(part[-4:] for part in parts[1:]))
         sections = []
         for part in (msgpack.packb(self.index), bytes(self.filter), msgpack.packb(self.properties)):
             sections.append(Section(sum(map(len, parts)), len(frame(part))))

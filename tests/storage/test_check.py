@@ -330,6 +330,14 @@ def filter_forgot_a_key(db: Damaged) -> None:
     table.save()
 
 
+@kind("the properties say blocks_checksum")
+def blocks_checksum_untrue(db: Damaged) -> None:
+    table = ForgedTable(db.env, TABLE)
+    table.properties[6] ^= 1
+    table.save()
+    db.file, db.offset = TABLE, ForgedTable(db.env, TABLE).parts.properties.offset
+
+
 @kind("the properties say tombstone_count 5, and it is 0")
 def properties_untrue(db: Damaged) -> None:
     table = ForgedTable(db.env, TABLE)

@@ -204,3 +204,26 @@ def test_folders_are_listed_by_name():
     assert not fs.is_directory("db/a")
     assert fs.exists("db/a")
     assert not fs.exists("db/c")
+
+
+def test_a_link_is_one_file_with_two_names_and_each_name_is_synced_for_itself() -> None:
+    fs = CrashFS()
+    fs.make_directory("a")
+    fs.make_directory("b")
+    fs.sync_directory(".")
+    file = fs.create("a/f")
+    file.append(b"x" * 2000)
+    fs.sync_directory("a")
+    assert fs.link("a/f", "b/g")
+    assert "b/g" not in fs.after_crash(Loss.EVERYTHING).contents()
+    fs.sync_directory("b")
+    for loss in Loss:
+        left = fs.after_crash(loss, seed=3).contents()
+        assert left["a/f"] == left["b/g"], loss
+    fs.remove("a/f")
+    assert fs.read_file("b/g") == b"x" * 2000
+    with pytest.raises(FileNotFoundError):
+        fs.link("a/f", "a/h")
+    fs.create("a/f")
+    with pytest.raises(StorageError):
+        fs.link("a/f", "b/g")

@@ -212,3 +212,42 @@ def test_a_failed_sync_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(StorageError, match=r"cannot sync .*/f: "):
             file.sync()
     file.close()
+
+
+def test_a_link_is_a_second_name_and_the_file_stays_until_both_are_gone(
+    env_and_folder: tuple[Env, str],
+) -> None:
+    env, folder = env_and_folder
+    first, second = join(folder, "first"), join(folder, "second")
+    write(env, first, b"shared")
+    assert env.link(first, second)
+    env.remove(first)
+    assert env.read_file(second) == b"shared"
+    with pytest.raises(FileNotFoundError):
+        env.link(first, join(folder, "third"))
+    write(env, first, b"another")
+    with pytest.raises(StorageError):
+        env.link(first, second)
+    assert env.read_file(second) == b"shared"
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+def test_where_a_file_system_cannot_link_it_says_so(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    write(OsEnv(), (tmp_path / "f").as_posix(), b"x")
+    monkeypatch.setattr(os, "link", refuse)
+    assert not OsEnv().link((tmp_path / "f").as_posix(), (tmp_path / "g").as_posix())
+
+
+def test_a_failing_disk_is_no_reason_to_copy_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write(OsEnv(), (tmp_path / "f").as_posix(), b"x")
+    monkeypatch.setattr(os, "link", fail)
+    with pytest.raises(DiskFull):
+        OsEnv().link((tmp_path / "f").as_posix(), (tmp_path / "g").as_posix())
