@@ -29,12 +29,15 @@ def checked_statement(sql: str) -> str:
     return sql
 
 
-def durability_of(given: Durability | str) -> Durability:
+def durability_of(given: Durability | str | None) -> Durability | None:
+    """None stays None: what the database was opened with."""
+    if given is None:
+        return None
     for level in Durability:
         if given is level or given == level.value:
             return level
     raise InvalidParameterValue(
-        f"there is no durability {given!r}", hint="it is " + " or ".join(f'"{d.value}"' for d in Durability)
+        f"there is no durability {given!r}", hint="it is " + ", ".join(f'"{d.value}"' for d in Durability)
     )
 
 

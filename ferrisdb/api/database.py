@@ -84,23 +84,32 @@ class Database:
         return Rows(statements, result, into)
 
     def begin(
-        self, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+        self,
+        isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
+        *,
+        read_only: bool = False,
+        durability: Durability | str | None = None,
     ) -> Transaction:
         """A transaction that the caller ends with `commit` or `rollback`.
 
-        It sees the database as it was when it was first used.
+        It sees the database as it was when it was first used. `durability` is what its commit
+        waits for, if that is not what the database was opened with.
         """
         level = isolation_level(isolation)
-        return Transaction(Statements(self._lease, level), level, read_only)
+        return Transaction(Statements(self._lease, level), level, read_only, durability_of(durability))
 
     def transaction(
-        self, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+        self,
+        isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
+        *,
+        read_only: bool = False,
+        durability: Durability | str | None = None,
     ) -> Transaction:
         """For `with`: commits at the end of the block, or rolls back on an exception.
 
         A transaction that was ended inside of the block is left alone.
         """
-        return self.begin(isolation, read_only=read_only)
+        return self.begin(isolation, read_only=read_only, durability=durability)
 
     def run(
         self,
@@ -108,6 +117,7 @@ class Database:
         *,
         attempts: int = 10,
         isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
+        durability: Durability | str | None = None,
     ) -> T:
         """`work(tx)` in a transaction, run again as a whole when it met another one.
 
@@ -119,7 +129,7 @@ class Database:
         failures = 0
         while True:
             try:
-                with self.transaction(isolation) as tx:
+                with self.transaction(isolation, durability=durability) as tx:
                     return work(tx)
             except Error as error:
                 failures += 1
@@ -238,6 +248,7 @@ def open(
     path: str | PathLike[str] = MEMORY,
     *,
     durability: Durability | str | None = None,
+    sync_interval_ms: int | None = None,
     cache_bytes: int | None = None,
     memtable_bytes: int | None = None,
     block_bytes: int | None = None,
@@ -247,7 +258,9 @@ def open(
     """Open the database in the folder `path`, or create it. ":memory:" is always a new one.
 
     `durability` "full" (the default on disk) returns from a commit when it would survive a
-    power cut; "off" leaves that to the operating system. `compaction` is "leveled" (the
+    power cut. "normal" syncs in the background, so that a power cut takes at most the commits
+    of the last `sync_interval_ms` (100); "off" leaves it all to the operating system. What a
+    power cut leaves is always a prefix of the commits. `compaction` is "leveled" (the
     default) or "tiered", which writes less and takes more space; it may be another one each
     time. `expire` gives prefixes of keys, as `put` takes them, and how many seconds after
     their commit the values may vanish: not exactly then, but when the files are tidied up.
@@ -258,7 +271,8 @@ def open(
     open in this process with other options.
     """
     options = {
-        "durability": None if durability is None else durability_of(durability),
+        "durability": durability_of(durability),
+        "sync_interval_ms": sync_interval_ms,
         "cache_bytes": cache_bytes,
         "memtable_bytes": memtable_bytes,
         "block_bytes": block_bytes,

@@ -27,12 +27,11 @@ import weakref
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ferrisdb.errors import InterfaceError, OperationalError, ProgrammingError
-from ferrisdb.query.session import Session, SharedState
+from ferrisdb.query.session import SharedState
 from ferrisdb.storage.options import Durability, StorageOptions
-from ferrisdb.txn.api import IsolationLevel
 from ferrisdb.txn.local import LocalStore
 
 MEMORY = ":memory:"
@@ -47,6 +46,10 @@ class Engine:
         self.shared = SharedState()
 
 
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
 class Lease:
     """The right to use an engine until `release`. Thread-safe."""
 
@@ -56,7 +59,7 @@ class Lease:
         self._generation = _fork_generation
         self._is_released = False
         self._lock = threading.Lock()
-        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._sessions: weakref.WeakSet[_Closable] = weakref.WeakSet()
 
     def __del__(self) -> None:
         if not self._is_released and self._generation == _fork_generation:
@@ -80,12 +83,11 @@ class Lease:
                 hint="one process owns a database: open it after the fork, or only in one of the two",
             )
 
-    def session(self, isolation: IsolationLevel) -> Session:
-        self.require_usable()
-        session = Session(self.engine.store, self.engine.shared, default_isolation=isolation)
+    def watch(self, session: _Closable) -> None:
+        """Close it at `release`, if it is still there."""
         with self._lock:
+            self.require_usable()
             self._sessions.add(session)
-        return session
 
     def another(self) -> Lease:
         """One more lease on the same engine, also on one in memory."""

@@ -29,6 +29,7 @@ from ferrisdb.errors import InFailedTransaction, InterfaceError, InvalidParamete
 from ferrisdb.immutable import immutable
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
+from ferrisdb.storage.options import Durability
 from ferrisdb.txn.api import IsolationLevel
 from ferrisdb.txn.api import Transaction as StoreTransaction
 
@@ -47,12 +48,18 @@ class Savepoint:
 class Transaction:
     """Made by `Database.begin` and `Database.transaction`."""
 
-    def __init__(self, statements: Statements, isolation: IsolationLevel, read_only: bool) -> None:
+    def __init__(
+        self,
+        statements: Statements,
+        isolation: IsolationLevel,
+        read_only: bool,
+        durability: Durability | None = None,
+    ) -> None:
         self._statements = statements
         self._savepoints = 0
         self._is_in_with_block = False
-        statements.begin(isolation, read_only=read_only)
-        begun = statements.session.transaction
+        statements.begin(isolation, read_only=read_only, durability=durability)
+        begun = statements.transaction
         if begun is None:
             broken("a session that has begun has a transaction")
         self._store_transaction: StoreTransaction = begun

@@ -27,7 +27,7 @@ from ferrisdb.storage.file_header import (
 )
 from ferrisdb.storage.file_names import log_name, manifest_name, table_name
 from ferrisdb.storage.inspect_folder import FoundInTable, SeenFolder, read_whole
-from ferrisdb.storage.inspect_log import BadBytes, SeenRecord, read_records
+from ferrisdb.storage.inspect_log import BadBytes, ReservedBytes, SeenRecord, read_records
 from ferrisdb.storage.inspect_manifest import SeenEdit, read_edits
 from ferrisdb.storage.inspect_table import FrameFacts, TableFile, TableIndex
 from ferrisdb.storage.manifest import ManifestEdit, TableEntry
@@ -66,6 +66,9 @@ def draw_log(seen: SeenFolder, number: int, names: KeyNames, limit: Limit) -> Li
         if isinstance(found, BadBytes):
             bad = bad or found
             is_damage = is_damage or not is_last
+        elif isinstance(found, ReservedBytes):
+            yield from _reserved_lines(found)
+            continue
         elif bad is not None and found.synced_bytes > bad.offset:
             is_damage = True
         if limit.lets_through():
@@ -247,6 +250,10 @@ def _record_lines(record: SeenRecord, names: KeyNames, most: int) -> Lines:
             yield f"          put {names.key(key)}  {names.value(key, value)}"
     if most and len(record.writes) > most:
         yield f"          ... and {len(record.writes) - most:,} more writes (--limit 0 shows all)"
+
+
+def _reserved_lines(zeros: ReservedBytes) -> Lines:
+    yield f"byte {zeros.offset}  zeros, {zeros.end - zeros.offset:,} bytes: space for more records"
 
 
 def _bad_lines(bad: BadBytes) -> Lines:

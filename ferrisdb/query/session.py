@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import TypeVar
 
 from ferrisdb.errors import (
@@ -39,6 +40,7 @@ from ferrisdb.query.schema import Table
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
 from ferrisdb.query.statement_runner import ParameterRow, StatementRunner, check_parameters
 from ferrisdb.query.transaction_state import SessionStatus, TransactionState
+from ferrisdb.storage.options import Durability
 from ferrisdb.txn.api import IsolationLevel, Store, Transaction
 
 __all__ = ["Result", "ResultColumn", "Session", "SessionStatus", "SharedState"]
@@ -64,11 +66,13 @@ class Session:
         shared: SharedState,
         *,
         default_isolation: IsolationLevel = IsolationLevel.SNAPSHOT,
+        guard: Guard | None = None,
     ) -> None:
+        """`guard` is that of whoever made the session, if he has to be kept out, too."""
         self._store = store
         self._shared = shared
         self._default_isolation = default_isolation
-        self._guard = Guard("session")
+        self._guard = guard or Guard("session")
         self._state: TransactionState | None = None
         self._streaming: weakref.WeakSet[Result] = weakref.WeakSet()
         self._is_closed = False
@@ -121,11 +125,21 @@ class Session:
                 self._fail()
                 raise
 
-    def begin(self, isolation: IsolationLevel | None = None, *, read_only: bool = False) -> None:
+    def begin(
+        self,
+        isolation: IsolationLevel | None = None,
+        *,
+        read_only: bool = False,
+        durability: Durability | None = None,
+    ) -> None:
         """Open a transaction. Raises ActiveTransaction, NotSupportedError."""
         with self._guard:
             self._check_usable()
-            self._begin(isolation, read_only)
+            self._begin(isolation, read_only, durability)
+
+    def take_over(self, transaction: Transaction, begun_at: datetime) -> None:
+        """Go on with a transaction that was begun without a session. Within the guard."""
+        self._state = TransactionState(transaction, StatementRunner(self._shared, transaction, begun_at))
 
     def commit(self) -> None:
         """Commit the open transaction, which is then over, whatever happens.
@@ -278,14 +292,17 @@ class Session:
         self._open_state("RELEASE SAVEPOINT").release(syntax.name)
         return "RELEASE"
 
-    def _begin(self, isolation: IsolationLevel | None, read_only: bool) -> None:
+    def _begin(
+        self, isolation: IsolationLevel | None, read_only: bool, durability: Durability | None = None
+    ) -> None:
         if self._state is not None:
             raise ActiveTransaction(
                 "there is already a transaction in progress",
                 hint="COMMIT or ROLLBACK it first; a part of it is a SAVEPOINT",
             )
         self._shared.end_abandoned()
-        transaction = self._store.begin(isolation or self._default_isolation, read_only=read_only)
+        level = isolation or self._default_isolation
+        transaction = self._store.begin(level, read_only=read_only, durability=durability)
         runner = StatementRunner(self._shared, transaction, self._shared.clock())
         self._state = TransactionState(transaction, runner)
 

@@ -20,7 +20,7 @@ from ferrisdb.storage.check_findings import Findings, problem_of
 from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.file_header import WAL_MAGIC, check_header
 from ferrisdb.storage.file_names import log_name
-from ferrisdb.storage.inspect_log import BadBytes, SeenRecord, read_records
+from ferrisdb.storage.inspect_log import BadBytes, ReservedBytes, SeenRecord, read_records
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 
 
@@ -98,6 +98,8 @@ class _SegmentCheck:
         for seen in read_records(data, number):
             if isinstance(seen, BadBytes):
                 self._bad(seen)
+            elif isinstance(seen, ReservedBytes):
+                self._reserved(seen)
             else:
                 self._sound(seen)
         if self._tear is not None:
@@ -106,6 +108,11 @@ class _SegmentCheck:
     def _bad(self, bad: BadBytes) -> None:
         self._found(bad.offset, f"the log record is damaged: {bad.problem}", tear=bad.offset)
         self.last_timestamp = None
+
+    def _reserved(self, zeros: ReservedBytes) -> None:
+        if not self._is_last:
+            problem = f"{zeros.end - zeros.offset} zeros, which only the last segment may end in"
+            self._bad(BadBytes(zeros.offset, zeros.end, problem))
 
     def _sound(self, record: SeenRecord) -> None:
         if self._tear is not None and record.synced_bytes > self._tear:

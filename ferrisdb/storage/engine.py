@@ -31,6 +31,7 @@ from contextlib import ExitStack
 
 from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError, TransactionTooLarge
 from ferrisdb.storage.amplification import describe_levels, space_amplification
+from ferrisdb.storage.background_sync import BackgroundSync
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction import Compactor
@@ -124,6 +125,9 @@ class Engine:
             cache=cache,
             clock=self._clock,
         )
+        self._background_sync = BackgroundSync(
+            env, options.sync_interval_ms / 1000, self._commits.refuse_after
+        )
         self._flusher.start(self._log.number, self._commits.refuse_after, self._compactor.wake)
         self._compactor.start(self._commits.refuse_after)
         _live_engines.add(self)
@@ -215,8 +219,13 @@ class Engine:
         payload = encode_writes(writes)
         if len(payload) > MAX_KEY_BYTES:
             _check_sizes(writes, len(payload))
-        is_durable = (durability or self._options.durability) is Durability.FULL
-        return self._commits.commit(writes, payload, is_durable=is_durable)
+        durability = durability or self._options.durability
+        if durability is Durability.FULL:
+            return self._commits.commit(writes, payload, is_durable=True)
+        is_synced_soon = durability is Durability.NORMAL
+        if is_synced_soon:
+            self._background_sync.start()
+        return self._commits.commit(writes, payload, is_durable=False, is_synced_soon=is_synced_soon)
 
     def flush(self) -> None:
         """Put all that is committed into tables; return when that is durable."""
@@ -278,7 +287,12 @@ class Engine:
         memtable = self._sources.now.active
         for timestamp, writes in enumerate(group, first_timestamp):
             memtable.add(timestamp, writes)
+        self._log.acknowledged_bytes = self._log.size_bytes
         self._visible_timestamp = first_timestamp + len(group) - 1
+
+    def sync_soon(self) -> None:
+        """For the group's leader: have the log synced in the background."""
+        self._background_sync.sync_soon(self._log)
 
     def _seal_unless_empty(self) -> None:
         if self._sources.now.active.version_count == 0:
@@ -294,8 +308,7 @@ class Engine:
         """Begin a new segment and memtable. Called while nobody commits, when there is room."""
         # Recovery takes a tear in a segment that is not the last for damage. This also bounds
         # what a power cut can take at durability OFF.
-        if not self._log.is_synced:
-            self._log.sync()
+        self._log.seal()
         full, self._log = self._log, LogWriter.create(self._env, self._folder, self._numbers.take())
         self.events.emit(LogSegmentBegun(self.events.now_s(), self._log.number))
         self._flusher.seal_active(self._log.number)
@@ -342,7 +355,7 @@ class Engine:
         return EngineStatistics(
             commits=self._commits.commit_count,
             groups=self._commits.group_count,
-            fsyncs=self._commits.sync_count,
+            fsyncs=self._commits.sync_count + self._background_sync.sync_count,
             log_bytes=self._commits.written_bytes,
             last_timestamp=self._visible_timestamp,
             flushes=self._flusher.flush_count,
@@ -381,8 +394,8 @@ class Engine:
     def close(self) -> None:
         """Sync the log, stop the threads, release the folder. Fine when already closed.
 
-        What is open in other threads fails with InterfaceError. An error of the last sync is
-        raised when all else is released.
+        What is open in other threads fails with InterfaceError. Raises StorageError, when all
+        else is released, where a power cut could still take a commit that had returned.
         """
         with self._close_lock:
             if self._unusable is not None:
@@ -391,15 +404,18 @@ class Engine:
                 releases.callback(self._release)
                 # First, for a writer may be waiting for it with all others behind.
                 self._compactor.begin_to_stop()
-                if self._commits.refusal is None:
-                    self._commits.run_alone(self._finish_log)
+                self._commits.run_last(self._finish_log)
 
     def _finish_log(self) -> None:
+        has_failed = self._commits.refusal is not None
         self._commits.refuse(_closed)
-        if not self._log.is_synced:
-            self._log.sync()
-        if not self._log.has_mark:
-            self._log.append_mark(self._visible_timestamp)
+        try:
+            # Where writes are refused since a flush failed, the log may be well and this saves all.
+            self._log.sync_acknowledged()
+        except StorageError as error:
+            raise _commits_at_risk(error) from error
+        if not has_failed:
+            self._log.finish(self._visible_timestamp)
 
     def _release(self) -> None:
         self._commits.refuse(_closed)
@@ -408,7 +424,8 @@ class Engine:
             releases.callback(self._lock.release)
             releases.callback(self.events.close)
             releases.callback(self._close_files)
-            # Each, even when an interrupt comes out of the one before: both write to the folder.
+            # Each, even when an interrupt comes out of the one before: all write to the folder.
+            releases.callback(self._background_sync.stop)
             releases.callback(self._compactor.stop)
             self._flusher.stop()
 
@@ -449,6 +466,13 @@ def _check_sizes(writes: Mapping[bytes, bytes | None], payload_bytes: int) -> No
         raise InvalidParameterValue(
             f"a value of {longest_value_bytes} bytes; at most {MAX_VALUE_BYTES} are possible"
         )
+
+
+def _commits_at_risk(cause: StorageError) -> StorageError:
+    return StorageError(
+        f"a power cut could still take commits that did not wait for the disk: {cause.message}",
+        hint="open the database again to see which commits are there; durability full waits for the disk",
+    )
 
 
 def _closed() -> Error:

@@ -20,6 +20,17 @@ class AppendFile(Protocol):
     def append(self, data: bytes) -> None:
         """Write all of `data` at the end. It is not on disk before `sync`."""
 
+    def reserve(self, length: int) -> None:
+        """Write `length` zeros behind the end; `append` then writes over them.
+
+        For a file to which nothing was reserved, or all of that is used. Until it is used the
+        file reads as ending in zeros; `truncate` gives it back. After an error some zeros may
+        be there.
+        """
+
+    def truncate(self, size_bytes: int) -> None:
+        """Cut the file there, with what is reserved; `append` goes on from there."""
+
     def sync(self) -> None:
         """Return only when every byte appended so far would survive a power cut."""
 

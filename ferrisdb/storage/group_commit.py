@@ -42,6 +42,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ferrisdb.errors import Error, StorageError
+from ferrisdb.storage.interrupts import is_interrupt
 from ferrisdb.storage.limits import MAX_GROUP_BYTES
 from ferrisdb.storage.wal import LogWriter
 
@@ -70,11 +71,25 @@ class CommitTarget(Protocol):
     def publish_group(self, first_timestamp: int, group: Sequence[Writes]) -> None:
         """Make commits of consecutive timestamps visible, all at once."""
 
+    def sync_soon(self) -> None:
+        """Have what is visible synced in the background."""
+
 
 class _Request:
     """A commit, or an action that must run while nobody commits."""
 
-    __slots__ = ("action", "error", "is_done", "is_durable", "parking", "payload", "timestamp", "writes")
+    __slots__ = (
+        "action",
+        "error",
+        "is_done",
+        "is_durable",
+        "is_last",
+        "is_synced_soon",
+        "parking",
+        "payload",
+        "timestamp",
+        "writes",
+    )
 
     def __init__(
         self, writes: Writes, payload: bytes, is_durable: bool, action: Callable[[], None] | None = None
@@ -82,7 +97,9 @@ class _Request:
         self.writes = writes
         self.payload = payload
         self.is_durable = is_durable
+        self.is_synced_soon = False
         self.action = action
+        self.is_last = False
         self.timestamp = 0
         self.error: BaseException | None = None
         self.is_done = False
@@ -116,19 +133,30 @@ class GroupCommit:
         self._expected_group_size = 1
         self._refusal: Callable[[], Error] | None = None
 
-    def commit(self, writes: Writes, payload: bytes, *, is_durable: bool) -> int:
+    def commit(
+        self, writes: Writes, payload: bytes, *, is_durable: bool, is_synced_soon: bool = False
+    ) -> int:
         """Log and publish one commit; return its timestamp.
+
+        `is_durable` waits for the disk; `is_synced_soon` has it synced in the background.
 
         Raises LogWriteFailed when its outcome is unknown, StorageError when it is certain
         that nothing was written.
         """
         request = _Request(writes, payload, is_durable)
+        request.is_synced_soon = is_synced_soon
         self._serve(request)
         return request.timestamp
 
     def run_alone(self, action: Callable[[], None]) -> None:
         """Run `action` between two groups, with no commit in progress. Raises what it raises."""
         self._serve(_Request({}, b"", False, action))
+
+    def run_last(self, action: Callable[[], None]) -> None:
+        """As `run_alone`, and also where requests are refused. `action` refuses all others."""
+        request = _Request({}, b"", False, action)
+        request.is_last = True
+        self._serve(request)
 
     def refuse(self, make_error: Callable[[], Error]) -> bool:
         """Refuse all requests from now on. The first reason stays; whether this is the first."""
@@ -166,7 +194,7 @@ class GroupCommit:
     def _wait_for_turn(self, request: _Request) -> BaseException | None:
         """Return when the request is done or has the lead; the interrupt that came meanwhile."""
         with self._lock:
-            if self._refusal is not None:
+            if self._refusal is not None and not request.is_last:
                 raise self._refusal()
             if self._leader is None:
                 self._leader = request
@@ -238,6 +266,8 @@ class GroupCommit:
         first_timestamp = self.last_timestamp + 1
         written_bytes = self._log_group(log, first_timestamp, group)
         self._target.publish_group(first_timestamp, [request.writes for request in group])
+        if any(request.is_synced_soon for request in group):
+            self._target.sync_soon()
         self.last_timestamp += len(group)
         self.written_bytes += written_bytes
         self.committed_bytes += sum(len(request.payload) for request in group)
@@ -254,7 +284,7 @@ class GroupCommit:
                 log.sync()
                 self.sync_count += 1
         except BaseException as error:
-            if _is_interrupt(error):
+            if is_interrupt(error):
                 log.cut_back(size_bytes)
                 group[0].error = error
                 self._queue_again(group[1:])
@@ -293,9 +323,10 @@ class GroupCommit:
         with self._lock:
             if self._refusal is not None:
                 for request in self._queue:
-                    request.error = self._refusal()
-                    _wake(request)
-                self._queue.clear()
+                    if not request.is_last:
+                        request.error = self._refusal()
+                        _wake(request)
+                self._queue = deque(request for request in self._queue if request.is_last)
             for request in self._group:
                 if request is not leader:
                     _wake(request)
@@ -330,17 +361,6 @@ def _unpark(request: _Request) -> None:
     """Fine when it is awake already: an interrupted leader does this again."""
     if request.parking is not None and request.parking.locked():
         request.parking.release()
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    """Whether it came from outside (Ctrl-C, a signal handler) and hides no failure of the disk."""
-    if isinstance(error, Exception):
-        return False
-    while error.__context__ is not None:
-        error = error.__context__
-        if isinstance(error, OSError | StorageError):
-            return False
-    return True
 
 
 def _refused(reason: str) -> StorageError:

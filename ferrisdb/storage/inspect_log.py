@@ -70,10 +70,23 @@ class BadBytes:
     problem: str
 
 
-def read_records(data: bytes, number: int) -> Iterator[SeenRecord | BadBytes]:
+@dataclass(frozen=True, slots=True)
+class ReservedBytes:
+    """From `offset` to `end`, which is the end of the file, there are zeros. The last segment
+    may have them; in any other they are damage."""
+
+    offset: int
+    end: int
+
+
+def read_records(data: bytes, number: int) -> Iterator[SeenRecord | BadBytes | ReservedBytes]:
     """All of a segment behind its header, in the order of the file. Never raises."""
     offset = HEADER_BYTES
+    zeros_from = len(data.rstrip(b"\0"))
     while offset < len(data):
+        if offset >= zeros_from:
+            yield ReservedBytes(offset, len(data))
+            return
         seen = _record_at(data, number, offset)
         found = BadBytes(offset, _next_sound(data, number, offset), seen) if isinstance(seen, str) else seen
         yield found

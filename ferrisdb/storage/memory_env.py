@@ -28,10 +28,24 @@ class _MemoryFile:
         self._path = path
         self._data: bytearray | None = data
         self._lock = lock
+        self._reserved_bytes = 0
 
     def append(self, data: bytes) -> None:
         with self._lock:
-            self._open_data().extend(data)
+            held = self._open_data()
+            end = len(held) - self._reserved_bytes
+            held[end : end + len(data)] = data
+            self._reserved_bytes = max(0, self._reserved_bytes - len(data))
+
+    def reserve(self, length: int) -> None:
+        with self._lock:
+            self._open_data().extend(bytes(length))
+            self._reserved_bytes += length
+
+    def truncate(self, size_bytes: int) -> None:
+        with self._lock:
+            del self._open_data()[size_bytes:]
+            self._reserved_bytes = 0
 
     def sync(self) -> None:
         self._open_data()

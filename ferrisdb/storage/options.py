@@ -15,6 +15,9 @@ class Durability(enum.Enum):
 
     FULL = "full"
     """The disk: the commit survives a power cut. Nobody sees it before that."""
+    NORMAL = "normal"
+    """The operating system: the commit survives the end of the process. A background thread
+    syncs the log, so a power cut takes at most the commits of the last `sync_interval_ms`."""
     OFF = "off"
     """Nothing: it survives the end of the process, and a power cut only once the operating
     system has written it. What a power cut leaves is always a prefix of the commits."""
@@ -61,6 +64,8 @@ class StorageOptions:
     """Decoded blocks kept in memory."""
     durability: Durability = Durability.FULL
     """Of a commit that does not say otherwise."""
+    sync_interval_ms: int = 100
+    """A commit at durability NORMAL is synced within this time and that of one sync."""
     max_flushing_memtables: int = 2
     """Full memtables that may wait for the disk before writers wait for them."""
     recovery_mode: RecoveryMode = RecoveryMode.TOLERATE_TAIL
@@ -115,6 +120,7 @@ class StorageOptions:
 _LEAST: Final = {
     "memtable_bytes": 1,
     "block_bytes": 1,
+    "sync_interval_ms": 1,
     "max_flushing_memtables": 1,
     "manifest_bytes": 1,
     "table_bytes": 1,

@@ -280,6 +280,7 @@ def _replay_segments(
             path,
             last_timestamp=last_timestamp,
             may_be_torn=tolerates_tail and number == numbers[-1],
+            is_last=number == numbers[-1],
         )
         memtable = new_memtable(options.memtable)
         commit_count = 0

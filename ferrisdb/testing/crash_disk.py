@@ -28,15 +28,16 @@ class DataFate(enum.Enum):
     KEPT = "kept"
     LOST = "lost"
     TORN = "torn"
-    """The file ends at the boundary of a sector."""
+    """What is new ends at the boundary of a sector. What it was written over stands behind it."""
     CUT = "cut"
-    """The file ends at any byte."""
+    """As torn, at any byte."""
     ZEROED = "zeroed"
     """The file is as long as it was, but its new part reads as zeros."""
     GARBAGE = "garbage"
     """As long as it was, but what the disk held there before shines through."""
     SCATTERED = "scattered"
-    """Each sector for itself: written, zeros or garbage; and cut at a sector's boundary."""
+    """Each sector for itself: written, as it was (zeros where it is new) or garbage; and cut at a
+    sector's boundary."""
 
 
 class NameFate(enum.Enum):
@@ -70,44 +71,54 @@ class Loss(enum.Enum):
 class File:
     """A file without its name: its bytes, and what of them is safe.
 
-    `data[:stable_bytes]` is on the disk and unchanged since. `before_cut` is all that is on
-    the disk where the file was truncated since, which a crash can undo.
+    `data[:stable_bytes]` is on the disk and unchanged since. `before_change` is all that is on
+    the disk where the file was cut or written over since, which a crash can undo.
     """
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = bytearray(data)
         self.stable_bytes = len(data)
-        self.before_cut: bytes | None = None
+        self.before_change: bytes | None = None
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._change_from(offset)
+        self.data[offset : offset + len(data)] = data
 
     def truncate(self, size_bytes: int) -> None:
-        if size_bytes < self.stable_bytes:
-            if self.before_cut is None:
-                self.before_cut = bytes(self.data[: self.stable_bytes])
-            self.stable_bytes = size_bytes
+        self._change_from(size_bytes)
         del self.data[size_bytes:]
         self.data.extend(bytes(size_bytes - len(self.data)))
 
+    def _change_from(self, offset: int) -> None:
+        if offset < self.stable_bytes:
+            if self.before_change is None:
+                self.before_change = bytes(self.data[: self.stable_bytes])
+            self.stable_bytes = offset
+
     def sync(self) -> None:
         self.stable_bytes = len(self.data)
-        self.before_cut = None
+        self.before_change = None
 
     def after_crash(self, fate: DataFate, chance: random.Random) -> bytes:
         stable = bytes(self.data[: self.stable_bytes])
+        on_disk = stable if self.before_change is None else self.before_change
         match fate:
             case DataFate.KEPT:
                 return bytes(self.data)
             case DataFate.LOST:
-                return stable if self.before_cut is None else self.before_cut
+                return on_disk
             case DataFate.TORN:
-                return bytes(self.data[: chance.choice(self._sector_ends())])
+                end = chance.choice(self._sector_ends())
+                return bytes(self.data[:end]) + on_disk[end:]
             case DataFate.CUT:
-                return bytes(self.data[: chance.randint(self.stable_bytes, len(self.data))])
+                end = chance.randint(self.stable_bytes, len(self.data))
+                return bytes(self.data[:end]) + on_disk[end:]
             case DataFate.ZEROED:
                 return stable.ljust(len(self.data), b"\0")
             case DataFate.GARBAGE:
                 return stable + chance.randbytes(len(self.data) - len(stable))
             case DataFate.SCATTERED:
-                return stable + self._scattered(chance)
+                return stable + self._scattered(on_disk, chance)
 
     def _sector_ends(self) -> list[int]:
         """Where the file may end when whole sectors of its unsynced part are missing."""
@@ -115,15 +126,14 @@ class File:
         size_bytes = len(self.data)
         return [self.stable_bytes, *range(first_boundary, size_bytes, SECTOR_BYTES), size_bytes]
 
-    def _scattered(self, chance: random.Random) -> bytes:
+    def _scattered(self, on_disk: bytes, chance: random.Random) -> bytes:
         ends = self._sector_ends()
         ends = ends[: chance.randint(1, len(ends))]
         pieces = []
         for start, end in pairwise(ends):
             written = bytes(self.data[start:end])
-            pieces.append(
-                chance.choice([written, written, bytes(end - start), chance.randbytes(end - start)])
-            )
+            old = on_disk[start:end].ljust(end - start, b"\0")
+            pieces.append(chance.choice([written, written, old, chance.randbytes(end - start)]))
         return b"".join(pieces)
 
 

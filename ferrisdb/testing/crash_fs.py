@@ -291,13 +291,31 @@ class _Handle:
         self._fs = fs
         self._path = path
         self._file = file
+        self._reserved_bytes = 0
         self._is_closed = False
 
     def append(self, data: bytes) -> None:
         with self._fs._mutex:
             self._check_open()
             self._fs._begin(f"append {self._path} {len(data)} bytes")
-            self._file.data.extend(data)
+            self._file.write(len(self._file.data) - self._reserved_bytes, data)
+            self._reserved_bytes = max(0, self._reserved_bytes - len(data))
+            self._fs._crash_if_due()
+
+    def reserve(self, length: int) -> None:
+        with self._fs._mutex:
+            self._check_open()
+            self._fs._begin(f"reserve {self._path} {length} bytes")
+            self._file.data.extend(bytes(length))
+            self._reserved_bytes += length
+            self._fs._crash_if_due()
+
+    def truncate(self, size_bytes: int) -> None:
+        with self._fs._mutex:
+            self._check_open()
+            self._fs._begin(f"truncate {self._path} to {size_bytes} bytes")
+            self._file.truncate(size_bytes)
+            self._reserved_bytes = 0
             self._fs._crash_if_due()
 
     def sync(self) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NewType, Protocol
 
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.options import Durability
 
 Savepoint = NewType("Savepoint", int)
 CommitToken = NewType("CommitToken", int)
@@ -117,7 +118,7 @@ class Transaction(Protocol):
         """Undo the writes made since. The savepoint itself stays. Locks stay held."""
 
     def commit(self) -> CommitToken:
-        """All or nothing, durable as the store was told to be, visible when it returns.
+        """All or nothing, durable as was asked for at begin, visible when it returns.
 
         Raises CommitUnknown when the disk failed in the middle. On any error the
         transaction is over.
@@ -131,9 +132,19 @@ class Store(Protocol):
     """Something that transactions run on. Thread-safe."""
 
     def begin(
-        self, isolation: IsolationLevel = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+        self,
+        isolation: IsolationLevel = IsolationLevel.SNAPSHOT,
+        *,
+        read_only: bool = False,
+        durability: Durability | None = None,
     ) -> Transaction:
-        """Raises NotSupportedError for a level that this store does not have."""
+        """`durability` is what its commit waits for; None, what the store was told.
+
+        It is said here and not at commit because who ends a transaction is often not who wrote
+        it: a with block, a retry, a statement of its own.
+
+        Raises NotSupportedError for a level that this store does not have.
+        """
 
     def limits(self) -> StoreLimits: ...
 

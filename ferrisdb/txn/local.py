@@ -62,7 +62,11 @@ class LocalStore:
         return cls(Engine.open(MemoryEnv(), "memory", options), is_in_memory=True)
 
     def begin(
-        self, isolation: IsolationLevel = IsolationLevel.SNAPSHOT, *, read_only: bool = False
+        self,
+        isolation: IsolationLevel = IsolationLevel.SNAPSHOT,
+        *,
+        read_only: bool = False,
+        durability: Durability | None = None,
     ) -> LocalTransaction:
         if isolation is not IsolationLevel.SNAPSHOT:
             raise errors.NotSupportedError(
@@ -76,6 +80,7 @@ class LocalStore:
                 self._engine,
                 self._locks,
                 is_read_only=read_only,
+                durability=durability,
                 max_bytes=MAX_COMMIT_BYTES,
                 take_snapshot=self._take_snapshot,
                 on_end=self._forget,

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from ferrisdb import errors
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from ferrisdb.storage.options import Durability
 from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, LockMode, Savepoint
 from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.write_set import WriteSet, overlay
@@ -50,6 +51,7 @@ class LocalTransaction:
         locks: LockTable,
         *,
         is_read_only: bool,
+        durability: Durability | None,
         max_bytes: int,
         take_snapshot: Callable[[LocalTransaction], int],
         on_end: Callable[[LocalTransaction, int | None], None],
@@ -62,6 +64,7 @@ class LocalTransaction:
         self.snapshot_s = 0.0
         """When it was taken, by the engine's clock, where that matters."""
         self.lock_owner = LockOwner(transaction_id)
+        self._durability = durability
         self._engine = engine
         self._locks = locks
         self._writes = WriteSet(max_bytes)
@@ -130,7 +133,7 @@ class LocalTransaction:
             return CommitToken(snapshot)
         timestamp: int | None = None
         try:
-            timestamp = self._engine.commit(self._writes.values)
+            timestamp = self._engine.commit(self._writes.values, self._durability)
         except LogWriteFailed as failure:
             raise errors.CommitUnknown(
                 f"transaction {self.id} may or may not be committed: {failure.message}",

@@ -14,7 +14,7 @@ from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.file_names import unfinished_table_name
-from ferrisdb.storage.inspect_log import BadBytes, SeenRecord, read_records
+from ferrisdb.storage.inspect_log import BadBytes, ReservedBytes, SeenRecord, read_records
 from ferrisdb.storage.inspect_manifest import read_edits
 from ferrisdb.storage.manifest import ManifestEdit, TableEntry, _encode
 from ferrisdb.storage.memory_env import MemoryEnv
@@ -600,3 +600,19 @@ def test_an_open_database_is_checked_while_it_is_written(env: MemoryEnv):
             engine.flush()
         assert check_folder(env, "db").findings == ()
     engine.close()
+
+
+def test_zeros_at_the_end_are_fine_in_the_last_segment_and_damage_in_any_other(env: MemoryEnv):
+    end = len(env.read_file("db/000007.wal"))
+    write(env, "db/000007.wal", env.read_file("db/000007.wal") + bytes(500))
+    report = check_folder(env, "db")
+    assert (report.findings, report.notes) == ((), ())
+    assert list(read_records(env.read_file("db/000007.wal"), 7))[-1] == ReservedBytes(end, end + 500)
+
+    older = env.read_file("db/000005.wal")
+    write(env, "db/000005.wal", older + bytes(500))
+    found = found_in(env)
+    assert found[0][:2] == ("db/000005.wal", len(older))
+    assert "500 zeros" in found[0][2]
+    with pytest.raises(CorruptionError):
+        Engine.open(env, "db")

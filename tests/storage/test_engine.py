@@ -366,6 +366,14 @@ class FailingFile:
         self.env.step("append", self.path)
         self.file.append(data)
 
+    def reserve(self, length: int) -> None:
+        self.env.step("reserve", self.path)
+        self.file.reserve(length)
+
+    def truncate(self, size_bytes: int) -> None:
+        self.env.step("truncate", self.path)
+        self.file.truncate(size_bytes)
+
     def sync(self) -> None:
         self.env.step("sync", self.path)
         self.file.sync()

@@ -33,6 +33,12 @@ class ScriptedFile:
         self.writes.append(data)
         self.file.append(data)
 
+    def reserve(self, length: int) -> None:
+        self.file.reserve(length)
+
+    def truncate(self, size_bytes: int) -> None:
+        self.file.truncate(size_bytes)
+
     def sync(self) -> None:
         self.before_sync()
         self.file.sync()

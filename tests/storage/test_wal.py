@@ -110,7 +110,7 @@ def test_a_tail_of_zeros_or_garbage_ends_the_log(tail: bytes) -> None:
 
 def test_strictly_any_tear_is_damage() -> None:
     data = log_of(*ONE_BY_ONE)
-    for damaged in (data[:-1], data + b"\0"):
+    for damaged in (data[:-1], data + b"\1", data + b"\0\0\1"):
         with pytest.raises(CorruptionError) as caught:
             read(damaged, may_be_torn=False)
         assert caught.value.file == PATH
