@@ -280,6 +280,16 @@ class ReadOnlyTransaction(InternalError):
     sqlstate = "25006"
 
 
+class ReadOnlyStore(ReadOnlyTransaction):
+    """The database is open for reading only. `what` completes "cannot ..."."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"cannot {what}: the database is open read-only",
+            hint="open it without read_only (--read-only), where no other process is writing it",
+        )
+
+
 class InFailedTransaction(InternalError):
     sqlstate = "25P02"
 

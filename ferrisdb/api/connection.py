@@ -116,6 +116,11 @@ class Connection:
         self._lease.require_usable()
         self._statements.rollback()
 
+    def refresh(self) -> bool:
+        """As `Database.refresh`: where the database is open read-only, go on to the present."""
+        self._lease.require_usable()
+        return self._lease.engine.store.refresh()
+
     def tables(self) -> tuple[Table, ...]:
         """The tables that this connection sees now, by name."""
         return self._statements.tables()
@@ -176,13 +181,15 @@ def connect(
     autocommit: bool = False,
     *,
     isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
+    read_only: bool = False,
 ) -> Connection:
     """A PEP 249 connection to the database in the folder `path`, which is created if absent.
 
-    ":memory:" is always a new database. Raises as `ferrisdb.open` does.
+    `read_only` is that of `ferrisdb.open`. ":memory:" is always a new database. Raises as
+    `ferrisdb.open` does.
     """
     level = isolation_level(isolation)
-    return Connection(lease(checked_path(path), {}), level, autocommit=autocommit)
+    return Connection(lease(checked_path(path), {}, read_only=bool(read_only)), level, autocommit=autocommit)
 
 
 def _begins(sql: str) -> bool:

@@ -148,6 +148,21 @@ class Database:
         """The tables that are there now, by name."""
         return self._statements().tables()
 
+    @property
+    def is_read_only(self) -> bool:
+        return self._lease.engine.store.is_read_only
+
+    def refresh(self) -> bool:
+        """Where the database is open read-only: go on to the present. Whether there is something new.
+
+        Transactions that have begun to read keep what they see; those that begin later see the
+        new. Others in this process who have the path open read-only go on, too. Where the
+        database is open to write it always is at the present. Raises Unavailable, CorruptionError,
+        StorageError; what was open stays as it was.
+        """
+        self._lease.require_usable()
+        return self._lease.engine.store.refresh()
+
     def flush(self) -> None:
         """Write what is in memory to a table file."""
         self._lease.require_usable()
@@ -254,8 +269,13 @@ def open(
     block_bytes: int | None = None,
     compaction: CompactionStyle | str | None = None,
     expire: Mapping[bytes, float] | None = None,
+    read_only: bool = False,
 ) -> Database:
     """Open the database in the folder `path`, or create it. ":memory:" is always a new one.
+
+    `read_only` reads the folder without locking or changing anything in it, also while another
+    process writes it, and from a file system that cannot be written. What is seen is the moment
+    of opening, until `refresh`. All that would write raises ReadOnlyStore.
 
     `durability` "full" (the default on disk) returns from a commit when it would survive a
     power cut. "normal" syncs in the background, so that a power cut takes at most the commits
@@ -267,8 +287,8 @@ def open(
     Opens of one path in a process share one engine.
 
     Raises DatabaseLocked when another process has the folder, NotADatabase when it is
-    something else, CorruptionError, FormatVersionError; ProgrammingError when the path is
-    open in this process with other options.
+    something else, or nothing that could be read, CorruptionError, FormatVersionError;
+    ProgrammingError when the path is open in this process with other options.
     """
     options = {
         "durability": durability_of(durability),
@@ -281,7 +301,7 @@ def open(
     }
     given = {name: value for name, value in options.items() if value is not None}
     checked = checked_path(path)
-    return Database(checked, lease(checked, given))
+    return Database(checked, lease(checked, given, read_only=bool(read_only)))
 
 
 def _refuse_open_transaction(statements: Statements) -> None:

@@ -4,12 +4,19 @@
     open("./shop.ferris") - lease --+-- engine -- LocalStore, SharedState
     connect("shop.ferris") - lease -+
     connect(":memory:") --- lease ----- engine    (never shared)
+    open("shop.ferris", read_only=True) ----- a follower    (shared by the read-only ones)
 
 A folder belongs to one process, and inside the process to one `LocalStore`: two of them
 over the same files would each believe that they alone write the log. So the registry keeps
 the engine of each real path with the number of leases on it; the last lease that goes
 closes the files. Opening and closing hold a lock of that path only, because recovery can
 take long and must not stop who opens another folder.
+
+Opening read-only takes no lock and no part in this: it reads the files as another process would,
+and stays at its moment until it is refreshed, whoever writes them, this process or another.
+So it neither keeps the folder from others when the writer closes it, nor changes its ways when
+the writer is moved elsewhere. Those who open one path read-only share a follower, and go on
+together.
 
 A lease is what a `Database` or a `Connection` holds. One that is dropped without `release` is
 let go at the next open or release of any, and not where it is dropped: the collector may run
@@ -29,7 +36,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ferrisdb.errors import InterfaceError, OperationalError, ProgrammingError
+from ferrisdb.errors import InterfaceError, InvalidParameterValue, OperationalError, ProgrammingError
 from ferrisdb.query.session import SharedState
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.txn.local import LocalStore
@@ -122,12 +129,13 @@ class _Slot:
     """The place of one path. `lock` is held while its engine opens or closes."""
 
     path: str
+    is_read_only: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     engine: Engine | None = None
     leases: int = 0
 
 
-_slots: dict[str, _Slot] = {}
+_slots: dict[tuple[str, bool], _Slot] = {}
 _dropped: deque[_Slot] = deque()
 _slots_lock = threading.Lock()
 _fork_generation = 0
@@ -145,25 +153,32 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_everything_after_fork)
 
 
-def lease(path: str, options: dict[str, Any]) -> Lease:
+def lease(path: str, options: dict[str, Any], *, read_only: bool = False) -> Lease:
     """A lease on the engine of `path`, opened with the `options` given if it is not open yet.
 
-    Raises what `LocalStore.open` raises; ProgrammingError when the engine is open with
+    Raises what `LocalStore.open`, or `open_read_only`, raises; InvalidParameterValue for a
+    database in memory that is to be read only; ProgrammingError when the engine is open with
     other values of the given options.
     """
+    if path == MEMORY and read_only:
+        raise InvalidParameterValue(
+            "a database in memory is always a new one: there is nothing to read",
+            hint="name the folder of a database, or open it to write",
+        )
     if path == MEMORY:
         _leave_dropped()
         in_memory = StorageOptions(**{"durability": Durability.OFF, **options})
         engine = Engine(LocalStore.in_memory(in_memory), in_memory)
         return Lease(engine, _Slot(MEMORY, engine=engine, leases=1))  # in no registry: never found again
     given = StorageOptions(**options)
-    slot = _enter(os.path.realpath(path))
+    slot = _enter(os.path.realpath(path), read_only)
     try:
         # Entered before: an engine that only a dropped lease held is kept, and not opened anew.
         _leave_dropped()
         with slot.lock:
             if slot.engine is None:
-                slot.engine = Engine(LocalStore.open(slot.path, given), given)
+                open_store = LocalStore.open_read_only if read_only else LocalStore.open
+                slot.engine = Engine(open_store(slot.path, given), given)
             engine = slot.engine
         _require_same(engine, path, options)
     except BaseException:
@@ -187,9 +202,9 @@ def _plain(value: object) -> object:
     return getattr(value, "value", value)
 
 
-def _enter(path: str) -> _Slot:
+def _enter(path: str, is_read_only: bool) -> _Slot:
     with _slots_lock:
-        slot = _slots.setdefault(path, _Slot(path))
+        slot = _slots.setdefault((path, is_read_only), _Slot(path, is_read_only))
         slot.leases += 1
     return slot
 
@@ -218,5 +233,6 @@ def _leave(slot: _Slot) -> None:
                 engine.store.close()
         finally:
             with _slots_lock:
-                if slot.leases == 0 and _slots.get(slot.path) is slot:
-                    del _slots[slot.path]
+                place = (slot.path, slot.is_read_only)
+                if slot.leases == 0 and _slots.get(place) is slot:
+                    del _slots[place]

@@ -3,6 +3,7 @@
     ferrisdb [PATH]                      the shell, when standard input is a terminal
     ferrisdb [PATH] -c SQL | -f FILE     run and leave
     ... | ferrisdb [PATH]                run what comes through the pipe
+    ferrisdb --read-only PATH ...        each of these, beside a process that writes there
     ferrisdb import PATH TABLE FILE      load a CSV file
     ferrisdb inspect PATH wal | ...      show what the files hold, byte by byte
     ferrisdb check PATH                  verify every file
@@ -68,7 +69,7 @@ def _shell(given: list[str]) -> int:
     if options.command is None and options.file is None and sys.stdin is not None and sys.stdin.isatty():
         from ferrisdb.cli.shell import Shell  # noqa: PLC0415
 
-        with ferrisdb.open(options.path) as database:
+        with ferrisdb.open(options.path, read_only=options.read_only) as database:
             return Shell(database, options.format).run()
     return _script(options)
 
@@ -82,7 +83,7 @@ def _script(options: argparse.Namespace) -> int:
     if options.file not in (None, "-"):
         # Read before the database is opened: a wrong file name must not make a new folder.
         text, name = script.read_text(options.file), options.file
-    connection = ferrisdb.connect(options.path, autocommit=True)
+    connection = ferrisdb.connect(options.path, autocommit=True, read_only=options.read_only)
     try:
         if text is None:
             name = "standard input"
@@ -125,6 +126,11 @@ def _shell_parser() -> argparse.ArgumentParser:
         dest="file",
         metavar="FILE",
         help="run the statements of this file (- is standard input) and leave",
+    )
+    parser.add_argument(
+        "--read-only",
+        action="store_true",
+        help="change nothing and lock nothing; works while another process writes the database",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the rows (default: table)")
     parser.add_argument("--version", action="version", version=f"ferrisdb {ferrisdb.__version__}")

@@ -74,7 +74,12 @@ def run_stream(
 
 
 def run_statement(connection: Connection, statement: str, write: Writer, out: TextIO) -> str | None:
-    """Run one statement and write the rows it gives. Its tag."""
+    """Run one statement and write the rows it gives. Its tag.
+
+    Outside of a transaction a statement sees the present, also where the database is read-only.
+    """
+    if not connection.in_transaction:
+        connection.refresh()
     with connection.execute(statement) as cursor:
         columns = cursor.columns
         if columns:

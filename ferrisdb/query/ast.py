@@ -400,7 +400,8 @@ class DropIndex:
 @immutable
 class Begin:
     isolation: IsolationLevel | None
-    is_read_only: bool
+    is_read_only: bool | None
+    """None where it is not said, which is READ WRITE where the store can be written."""
     position: int
 
 

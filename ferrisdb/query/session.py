@@ -26,6 +26,7 @@ from ferrisdb.errors import (
     InFailedTransaction,
     InterfaceError,
     NoActiveTransaction,
+    ReadOnlyStore,
     ReadOnlyTransaction,
     broken,
 )
@@ -257,6 +258,8 @@ class Session:
 
     def _writing(self, word: str, work: Callable[[StatementRunner], T]) -> T:
         """Do `work` in the open transaction, or in one of its own."""
+        if self._store.is_read_only:
+            raise ReadOnlyStore(f"execute {word}")
         state = self._state
         if state is not None:
             _check_writable(state.transaction, word)
@@ -276,7 +279,9 @@ class Session:
     def _control(self, syntax: ControlStatement) -> str:
         """BEGIN and its kin; the tag."""
         if isinstance(syntax, ast.Begin):
-            self._begin(syntax.isolation, syntax.is_read_only)
+            if syntax.is_read_only is False and self._store.is_read_only:
+                raise ReadOnlyStore("begin a transaction READ WRITE")
+            self._begin(syntax.isolation, bool(syntax.is_read_only))
             return "BEGIN"
         if isinstance(syntax, ast.Commit):
             return "COMMIT" if self._commit() else "ROLLBACK"

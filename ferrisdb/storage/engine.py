@@ -14,8 +14,8 @@ take no lock and never wait. The engine knows nothing of conflicts: who may comm
 the business of the transactions above.
 
 The parts: `group_commit` (who writes the log, and when), `wal`, `memtable`, `sources` (where
-reads look), `flush`, `compaction`, `manifest`, `recovery`. This module puts them together and holds the
-life cycle: open, refuse after a failure, refuse in a forked child, close.
+reads look), `reads`, `flush`, `compaction`, `manifest`, `recovery`. This module puts them
+together and holds the life cycle: open, refuse after a failure, refuse in a forked child, close.
 
 Every version stays until `collect_below` tells which snapshot is the oldest in use. From then
 on a reader must choose a timestamp at or above that one, as the transactions do.
@@ -28,8 +28,10 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Final
 
 from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError, TransactionTooLarge
+from ferrisdb.storage import reads
 from ferrisdb.storage.amplification import describe_levels, space_amplification
 from ferrisdb.storage.background_sync import BackgroundSync
 from ferrisdb.storage.block_cache import BlockCache
@@ -41,13 +43,10 @@ from ferrisdb.storage.events import LogSegmentBegun, WritesRefused
 from ferrisdb.storage.flush import Flusher
 from ferrisdb.storage.group_commit import GroupCommit
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
-from ferrisdb.storage.merge import merge_chunks
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
 from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
-from ferrisdb.storage.sources import Source
 from ferrisdb.storage.statistics import EngineStatistics
-from ferrisdb.storage.version import Missing
 from ferrisdb.storage.wal import LogWriter, encode_writes
 
 _KEY_TYPES = {bytes}
@@ -56,6 +55,8 @@ _VALUE_TYPES = {bytes, type(None)}
 
 class Engine:
     """One open folder. Thread-safe."""
+
+    is_read_only: Final = False
 
     @classmethod
     def open(cls, env: Env, folder: str, options: StorageOptions | None = None) -> Engine:
@@ -146,15 +147,14 @@ class Engine:
         if self._unusable is not None:
             raise self._unusable()
         self._lookups += 1
-        return _read(self._sources.now.newest_first, key, timestamp)
+        return reads.read(self._sources.now, key, timestamp)
 
     def read_many(self, keys: Sequence[bytes], timestamp: int) -> list[bytes | None]:
         """`read` of each."""
         if self._unusable is not None:
             raise self._unusable()
         self._lookups += len(keys)
-        sources = self._sources.now.newest_first
-        return [_read(sources, key, timestamp) for key in keys]
+        return reads.read_many(self._sources.now, keys, timestamp)
 
     def scan(
         self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
@@ -166,10 +166,7 @@ class Engine:
         """
         if self._unusable is not None:
             raise self._unusable()
-        sources = self._sources.now.overlapping(lo, hi)
-        return merge_chunks(
-            [source.chunks(lo, hi, timestamp, reverse=reverse) for source in sources], reverse=reverse
-        )
+        return reads.scan(self._sources.now, lo, hi, timestamp, reverse=reverse)
 
     def newest_timestamp(self, key: bytes, after: int) -> int:
         """The newest commit of `key` when that is after `after`, deletes included; else 0.
@@ -179,21 +176,7 @@ class Engine:
         if self._unusable is not None:
             raise self._unusable()
         self._lookups += 1
-        sources = self._sources.now
-        for memtable in sources.memtables:
-            newest = memtable.newest_timestamp(key)
-            if newest:
-                return newest if newest > after else 0
-        for table in sources.level_zero:
-            if table.properties.largest_timestamp > after:
-                newest = table.newest_timestamp(key)
-                if newest:
-                    return newest if newest > after else 0
-        for level in sources.levels:
-            newest = level.newest_timestamp(key, after)
-            if newest:
-                return newest
-        return 0
+        return reads.newest_timestamp(self._sources.now, key, after)
 
     # --- writing
 
@@ -440,14 +423,6 @@ class Engine:
         self._unusable = _forked
         self.events.disown()
         self._close_lock = threading.Lock()  # A thread that is not here may have held it.
-
-
-def _read(sources: tuple[Source, ...], key: bytes, timestamp: int) -> bytes | None:
-    for source in sources:
-        found = source.read(key, timestamp)
-        if found is not Missing.MISSING:
-            return found
-    return None
 
 
 def _check_sizes(writes: Mapping[bytes, bytes | None], payload_bytes: int) -> None:

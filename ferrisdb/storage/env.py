@@ -31,7 +31,7 @@ class AppendFile(Protocol):
     def truncate(self, size_bytes: int) -> None:
         """Cut the file there, with what is reserved; `append` goes on from there."""
 
-    def sync(self) -> None:
+    def sync(self) -> object:
         """Return only when every byte appended so far would survive a power cut."""
 
     def close(self) -> None: ...
@@ -44,6 +44,10 @@ class ReadFile(Protocol):
         """The bytes at `offset`; fewer than `length` only at the end of the file."""
 
     def size(self) -> int: ...
+
+    def sync(self) -> bool:
+        """Return only when what can be read now would survive a power cut; False, with nothing
+        done, where that cannot be asked through a file that is open for reading."""
 
     def close(self) -> None: ...
 

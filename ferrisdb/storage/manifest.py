@@ -185,6 +185,11 @@ class Manifest:
             self._file = None
 
     @property
+    def size_bytes(self) -> int:
+        """Of its file, without an end that is torn."""
+        return self._size_bytes
+
+    @property
     def _path(self) -> str:
         return join(self._folder, manifest_name(self.number))
 

@@ -47,8 +47,9 @@ class _MemoryFile:
             del self._open_data()[size_bytes:]
             self._reserved_bytes = 0
 
-    def sync(self) -> None:
+    def sync(self) -> bool:
         self._open_data()
+        return True
 
     def read_at(self, offset: int, length: int) -> bytes:
         with self._lock:

@@ -46,6 +46,15 @@ _NO_LINK_ERRNOS = (
     errno.EOPNOTSUPP,
     errno.EINVAL,  # Windows, on FAT
 )
+# A file system that is mounted read-only, Windows, a network file system that knows no sync.
+_NO_SYNC_BY_READERS_ERRNOS = (
+    errno.EROFS,
+    errno.EBADF,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.ENOTSUP,
+)
 _MAX_WRITE_BYTES = 64 * 1024 * 1024  # Linux writes at most 2 GiB a call, Windows less.
 
 
@@ -197,6 +206,16 @@ class OsReadFile:
         descriptor = self._open_descriptor()
         with _translated("examine", self._path):
             return os.fstat(descriptor.number).st_size
+
+    def sync(self) -> bool:
+        descriptor = self._open_descriptor()
+        try:
+            _sync_descriptor(descriptor.number)
+        except OSError as error:
+            if error.errno in _NO_SYNC_BY_READERS_ERRNOS:
+                return False
+            raise _storage_error("sync", self._path, error) from error
+        return True
 
     def close(self) -> None:
         self._descriptor = None

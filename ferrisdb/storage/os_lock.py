@@ -99,7 +99,7 @@ def _locked(path: str, pid: int | None) -> DatabaseLocked:
     if pid == os.getpid():
         hint = "this process has it open already: use that one, or close it first"
     else:
-        hint = "only one process at a time can open a database; close it there first"
+        hint = "only one process at a time can open a database; close it there first, or open it read-only"
     holder = f"process {pid}" if pid is not None else "another process"
     return DatabaseLocked(f"{folder} is held by {holder}", pid=pid, hint=hint)
 

@@ -80,7 +80,7 @@ def lock_folder(env: Env, folder: str) -> FileLock:
     """
     if not env.exists(folder):
         make_durable_directory(env, folder)
-    elif not _is_database(env, folder):
+    elif not is_database(env, folder):
         # A crash may have left it here with its name not yet on disk.
         env.sync_directory(parent_of(folder))
     return env.lock(join(folder, LOCK_NAME))
@@ -112,12 +112,12 @@ def open_folder(
 ) -> Recovered:
     """Create or recover the database in a folder that this process has locked."""
     # Asked again under the lock: another process may have created the database meanwhile.
-    if _is_database(env, folder):
+    if is_database(env, folder):
         return _recover(env, folder, options, cache, events)
     return _create(env, folder, options, events)
 
 
-def _is_database(env: Env, folder: str) -> bool:
+def is_database(env: Env, folder: str) -> bool:
     """Whether there is one. False when one can be made here; NotADatabase otherwise."""
     if not env.is_directory(folder):
         raise NotADatabase(f"{folder} is a file, and a FerrisDB database is a folder")
@@ -184,7 +184,7 @@ def _recover(
     tables: list[SSTableReader] = []
     try:
         for entry in manifest.state.tables:
-            tables.append(_open_table(env, folder, entry, cache))
+            tables.append(open_table(env, folder, entry, cache))
         segments, last_timestamp = _replay_segments(env, folder, manifest.state, options)
         last = segments[-1]
         replayed = tuple(segments)
@@ -210,7 +210,7 @@ def _recover(
         for segment, following in reversed(list(pairwise(segments)))
         if segment.memtable.version_count
     )
-    level_zero, levels = _arranged(manifest.state, tables)
+    level_zero, levels = arranged(manifest.state, tables)
     sources = LiveSources(Sources(last.memtable, sealed, level_zero, levels), events)
     events.emit(_finished(sources, start_s, replayed))
     return Recovered(manifest, numbers, log, sources, last_timestamp)
@@ -231,7 +231,7 @@ def _finished(
     )
 
 
-def _arranged(
+def arranged(
     state: ManifestState, tables: list[SSTableReader]
 ) -> tuple[tuple[SSTableReader, ...], tuple[Level, ...]]:
     """The tables, which come as in `state`: level 0, and the levels below it."""
@@ -241,7 +241,8 @@ def _arranged(
     return tuple(levels[0]), tuple(map(Level, levels[1:]))
 
 
-def _open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> SSTableReader:
+def open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> SSTableReader:
+    """The table of `entry`. Raises CorruptionError when it is missing, damaged, or another one."""
     path = join(folder, table_name(entry.number))
     if not 0 <= entry.level < LEVEL_COUNT:
         raise CorruptionError(f"the manifest puts it into level {entry.level}", file=path, offset=0)

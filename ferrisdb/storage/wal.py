@@ -277,11 +277,15 @@ class SegmentReader:
         last_timestamp: int,
         may_be_torn: bool,
         is_last: bool = True,
+        starts_at: int = 0,
     ) -> None:
         """`last_timestamp` is that of the commit before this segment.
 
         `may_be_torn` says that a tear at the end is a crash's doing and not damage: the last
         segment, in a recovery that tolerates it. `is_last`, that it may end in zeros.
+
+        `starts_at` is where in the file `data` begins: 0, or where a record does, behind what
+        was read before. `last_timestamp` is then that of the record in front of it.
         """
         self.last_timestamp = last_timestamp
         self.sound_bytes = 0
@@ -295,12 +299,13 @@ class SegmentReader:
         self._path = path
         self._may_be_torn = may_be_torn
         self._is_last = is_last
+        self._starts_at = starts_at
 
     def __iter__(self) -> Iterator[LogRecord]:
         """Raises CorruptionError for damage, FormatVersionError for a newer format."""
-        if not self._has_header():
+        if self._starts_at == 0 and not self._has_header():
             return
-        offset = HEADER_BYTES
+        offset = 0 if self._starts_at else HEADER_BYTES
         while offset < len(self._data):
             frame = self._frame_at(offset)
             if frame is None:
@@ -312,9 +317,9 @@ class SegmentReader:
             self.has_mark = not keys
             if keys:
                 self.last_timestamp = frame.timestamp
-                yield LogRecord(frame.timestamp, keys, values, offset)
+                yield LogRecord(frame.timestamp, keys, values, self._starts_at + offset)
             offset = frame.end
-        self.sound_bytes = offset
+        self.sound_bytes = self._starts_at + offset
 
     def _has_header(self) -> bool:
         try:
@@ -336,7 +341,7 @@ class SegmentReader:
         if length <= _FIXED_BYTES or length > _FIXED_BYTES + MAX_COMMIT_BYTES or end > len(data):
             return None
         payload_start = offset + _HEAD.size
-        prefix = _CHECKED.pack(self._number, offset, length, timestamp, synced)
+        prefix = _CHECKED.pack(self._number, self._starts_at + offset, length, timestamp, synced)
         if crc32(memoryview(data)[payload_start:end], crc32(prefix)) != checksum:
             return None
         return _Frame(timestamp, synced, payload_start, end)
@@ -369,7 +374,8 @@ class SegmentReader:
         later = self._vouching_offset(offset)
         if later is not None:
             raise self._corruption(
-                f"the log record is damaged: it had been synced when the one at byte {later} was written",
+                "the log record is damaged: it had been synced when the one at byte "
+                f"{self._starts_at + later} was written",
                 offset,
             )
 
@@ -391,7 +397,9 @@ class SegmentReader:
             if start + _SMALLEST_RECORD_BYTES > len(data):
                 return None
             _, _, timestamp, synced = _HEAD.unpack_from(data, start)
-            if not (self.last_timestamp <= timestamp <= highest_timestamp and offset < synced <= start):
+            if not self.last_timestamp <= timestamp <= highest_timestamp:
+                continue
+            if not offset < synced - self._starts_at <= start:
                 continue
             if self._frame_at(start) is not None:
                 return start
@@ -399,5 +407,5 @@ class SegmentReader:
 
     def _corruption(self, message: str, offset: int) -> CorruptionError:
         return CorruptionError(
-            message, file=self._path, offset=offset, hint="restore the folder from a backup"
+            message, file=self._path, offset=self._starts_at + offset, hint="restore the folder from a backup"
         )

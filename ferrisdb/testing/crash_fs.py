@@ -318,12 +318,13 @@ class _Handle:
             self._reserved_bytes = 0
             self._fs._crash_if_due()
 
-    def sync(self) -> None:
+    def sync(self) -> bool:
         with self._fs._mutex:
             self._check_open()
             self._fs._begin(f"sync {self._path}")
             self._fs._crash_if_due()
             self._file.sync()
+            return True
 
     def read_at(self, offset: int, length: int) -> bytes:
         with self._fs._mutex:

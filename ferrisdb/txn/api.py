@@ -131,6 +131,10 @@ class Transaction(Protocol):
 class Store(Protocol):
     """Something that transactions run on. Thread-safe."""
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether every transaction is read-only: what writes raises ReadOnlyStore."""
+
     def begin(
         self,
         isolation: IsolationLevel = IsolationLevel.SNAPSHOT,

@@ -8,6 +8,8 @@ complete.
     first use  snapshot = engine.visible_timestamp
     commit     engine.commit(writes) -> timestamp, then the locks are released
 
+Over a `ReadOnlyEngine` every transaction is read-only, and `refresh` moves the store on.
+
 Limits: isolation level `snapshot` only. `read committed` and `serializable` are refused
 rather than given as something else.
 """
@@ -27,8 +29,10 @@ from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
 from ferrisdb.storage.pinned_tables import PinnedTables
+from ferrisdb.storage.read_only_engine import ReadOnlyEngine
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel, StoreLimits
+from ferrisdb.txn.engine_protocol import StorageEngine
 from ferrisdb.txn.local_transaction import LocalTransaction
 from ferrisdb.txn.locks import LockTable
 
@@ -38,8 +42,9 @@ MAX_OPEN_TRANSACTIONS = 10_000
 class LocalStore:
     """See `ferrisdb.txn.api.Store`. Thread-safe."""
 
-    def __init__(self, engine: Engine, *, is_in_memory: bool = False) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine | ReadOnlyEngine, *, is_in_memory: bool = False) -> None:
+        self._engine: StorageEngine = engine
+        self._follower = engine if isinstance(engine, ReadOnlyEngine) else None
         self._is_in_memory = is_in_memory
         self._locks = LockTable(self._oldest_snapshot)
         self._ids = itertools.count(1)
@@ -47,7 +52,10 @@ class LocalStore:
         self._open: dict[int, LocalTransaction] = {}
         self._is_closed = False
         self._stamps_snapshots = engine.has_expiries
-        engine.collect_below(self._oldest_snapshot, self._oldest_snapshot_s)
+        if isinstance(engine, ReadOnlyEngine):
+            engine.keep_snapshots(self._snapshots_in_use)
+        else:
+            engine.collect_below(self._oldest_snapshot, self._oldest_snapshot_s)
         _live_stores.add(self)
 
     @classmethod
@@ -56,10 +64,24 @@ class LocalStore:
         return cls(Engine.open(OsEnv(), path, options or StorageOptions()))
 
     @classmethod
+    def open_read_only(cls, path: str, options: StorageOptions | None = None) -> LocalStore:
+        """Open the folder to read, beside whoever writes it. Raises as `ReadOnlyEngine.open` does."""
+        return cls(ReadOnlyEngine.open(OsEnv(), path, options or StorageOptions()))
+
+    @classmethod
     def in_memory(cls, options: StorageOptions | None = None) -> LocalStore:
         """A store that vanishes when it is closed."""
         options = options or StorageOptions(durability=Durability.OFF)
         return cls(Engine.open(MemoryEnv(), "memory", options), is_in_memory=True)
+
+    @property
+    def is_read_only(self) -> bool:
+        return self._engine.is_read_only
+
+    def refresh(self) -> bool:
+        """Move a read-only store on to the present: whether there are new commits. Transactions
+        that have their snapshot keep it. Any other store is always there: False."""
+        return self._follower.refresh() if self._follower is not None else False
 
     def begin(
         self,
@@ -79,7 +101,7 @@ class LocalStore:
                 next(self._ids),
                 self._engine,
                 self._locks,
-                is_read_only=read_only,
+                is_read_only=read_only or self.is_read_only,
                 durability=durability,
                 max_bytes=MAX_COMMIT_BYTES,
                 take_snapshot=self._take_snapshot,
@@ -161,6 +183,10 @@ class LocalStore:
             now_s = self._engine.now_s()
             in_use = (each.snapshot_s for each in self._open.values() if each.snapshot is not None)
             return min(in_use, default=now_s)
+
+    def _snapshots_in_use(self) -> set[int]:
+        with self._mutex:
+            return {each.snapshot for each in self._open.values() if each.snapshot is not None}
 
     def _forget(self, transaction: LocalTransaction, commit_timestamp: int | None) -> None:
         self._locks.release_all(transaction.lock_owner, commit_timestamp)

@@ -34,7 +34,7 @@ from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.write_set import WriteSet, overlay
 
 if TYPE_CHECKING:
-    from ferrisdb.storage.engine import Engine
+    from ferrisdb.txn.engine_protocol import StorageEngine
 
 
 class LocalTransaction:
@@ -47,7 +47,7 @@ class LocalTransaction:
     def __init__(
         self,
         transaction_id: int,
-        engine: Engine,
+        engine: StorageEngine,
         locks: LockTable,
         *,
         is_read_only: bool,
@@ -199,6 +199,8 @@ class LocalTransaction:
 
     def _check_writable(self) -> None:
         self._check_open()
+        if self._engine.is_read_only:
+            raise errors.ReadOnlyStore("write or lock")
         if self.is_read_only:
             raise errors.ReadOnlyTransaction("the transaction is read-only: it can't write or lock")
 

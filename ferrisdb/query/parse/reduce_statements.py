@@ -284,7 +284,7 @@ def begin(word: Token, _transaction: Token | None, modes: list[Mode]) -> ast.Beg
         if repeated:
             raise SqlSyntaxError("a transaction mode is given twice", position=repeated[0].position)
     isolation = isolations[0].isolation if isolations else None
-    return ast.Begin(isolation, bool(accesses and accesses[0].is_read_only), word[2])
+    return ast.Begin(isolation, accesses[0].is_read_only if accesses else None, word[2])
 
 
 @rule("isolation_mode")

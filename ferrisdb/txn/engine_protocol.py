@@ -1,0 +1,54 @@
+"""What a local store asks of a storage engine: the one that writes, and the one that only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from ferrisdb.storage.env import Env
+from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.options import Durability
+from ferrisdb.storage.pinned_tables import PinnedTables
+from ferrisdb.storage.statistics import EngineStatistics
+
+
+class StorageEngine(Protocol):
+    """See `ferrisdb.storage.engine.Engine`, and `ReadOnlyEngine` for one that refuses to write."""
+
+    @property
+    def is_read_only(self) -> bool: ...
+
+    @property
+    def events(self) -> EventHub: ...
+
+    @property
+    def visible_timestamp(self) -> int: ...
+
+    def read(self, key: bytes, timestamp: int) -> bytes | None: ...
+
+    def read_many(self, keys: Sequence[bytes], timestamp: int) -> list[bytes | None]: ...
+
+    def scan(
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+    ) -> Iterator[tuple[list[bytes], list[bytes]]]: ...
+
+    def newest_timestamp(self, key: bytes, after: int) -> int: ...
+
+    def commit(self, writes: Mapping[bytes, bytes | None], durability: Durability | None = None) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def wait_until_compacted(self) -> None: ...
+
+    def pin_tables(self) -> PinnedTables: ...
+
+    def checkpoint(self, folder: str, env: Env | None = None) -> None: ...
+
+    @property
+    def has_expiries(self) -> bool: ...
+
+    def now_s(self) -> float: ...
+
+    def statistics(self) -> EngineStatistics: ...
+
+    def close(self) -> None: ...
