@@ -347,6 +347,10 @@ class FormatVersionError(OperationalError):
     sqlstate = "58P02"
 
 
+class MissingLibrary(NotSupportedError):
+    """An optional package that is needed is not installed; the hint has the command."""
+
+
 class StorageError(OperationalError):
     """The operating system refused a read or a write. After a failed fsync all writes are."""
 

@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from ferrisdb.errors import InterfaceError, InvalidParameterValue
 from ferrisdb.query.keyspace import SQL
 from ferrisdb.storage.compaction_filter import Expiry
-from ferrisdb.storage.options import CompactionStyle, Durability
+from ferrisdb.storage.options import CompactionStyle, Compression, Durability, RecoveryMode
 from ferrisdb.txn.api import IsolationLevel
 
 
@@ -63,6 +63,25 @@ def expiries_of(given: Mapping[bytes, float]) -> tuple[Expiry, ...]:
                 hint="give the keys that should expire a prefix of their own",
             )
     return expiries
+
+
+def compression_of(given: Compression | str) -> Compression:
+    for kind in Compression:
+        if given is kind or given == kind.value:
+            return kind
+    raise InvalidParameterValue(
+        f"there is no compression {given!r}", hint="it is " + " or ".join(f'"{c.value}"' for c in Compression)
+    )
+
+
+def recovery_mode_of(given: RecoveryMode | str) -> RecoveryMode:
+    for mode in RecoveryMode:
+        if given is mode or given == mode.value:
+            return mode
+    raise InvalidParameterValue(
+        f"there is no recovery mode {given!r}",
+        hint="it is " + " or ".join(f'"{mode.value}"' for mode in RecoveryMode),
+    )
 
 
 def isolation_level(given: IsolationLevel | str) -> IsolationLevel:

@@ -22,7 +22,15 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ferrisdb.api.choices import checked_path, compaction_style, durability_of, expiries_of, isolation_level
+from ferrisdb.api.choices import (
+    checked_path,
+    compaction_style,
+    compression_of,
+    durability_of,
+    expiries_of,
+    isolation_level,
+    recovery_mode_of,
+)
 from ferrisdb.api.connection import Connection
 from ferrisdb.api.engine import MEMORY, Lease, lease
 from ferrisdb.api.rows import Rows
@@ -33,7 +41,8 @@ from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.event_hub import Subscription
 from ferrisdb.storage.events import Event
-from ferrisdb.storage.options import CompactionStyle, Durability
+from ferrisdb.storage.options import CompactionStyle, Compression, Durability, RecoveryMode
+from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
 
@@ -209,6 +218,12 @@ class Database:
         self._lease.require_usable()
         return backup(self._lease.engine.store.pin_tables, directory, keep_last, progress)
 
+    @property
+    def recovery_report(self) -> RecoveryReport | None:
+        """What opening with `recovery="salvage"` has lost of a damaged log; None for nothing."""
+        self._lease.require_usable()
+        return self._lease.engine.store.recovery_report
+
     def statistics(self) -> EngineStatistics:
         """What the storage engine holds and has done."""
         self._lease.require_usable()
@@ -270,6 +285,8 @@ def open(
     compaction: CompactionStyle | str | None = None,
     expire: Mapping[bytes, float] | None = None,
     read_only: bool = False,
+    compression: Compression | str | None = None,
+    recovery: RecoveryMode | str | None = None,
 ) -> Database:
     """Open the database in the folder `path`, or create it. ":memory:" is always a new one.
 
@@ -284,6 +301,11 @@ def open(
     default) or "tiered", which writes less and takes more space; it may be another one each
     time. `expire` gives prefixes of keys, as `put` takes them, and how many seconds after
     their commit the values may vanish: not exactly then, but when the files are tidied up.
+    `compression` of what is written from now on is "none" (the default), "zstd" or "lz4", and
+    needs `ferrisdb[compression]`. `recovery` says what to do with a log whose end is not whole:
+    "tolerate tail" (the default) cuts off what a crash has torn, "strict" refuses it, "salvage"
+    also opens one that is damaged elsewhere, and `recovery_report` tells what is lost.
+
     Opens of one path in a process share one engine.
 
     Raises DatabaseLocked when another process has the folder, NotADatabase when it is
@@ -298,6 +320,8 @@ def open(
         "block_bytes": block_bytes,
         "compaction": None if compaction is None else compaction_style(compaction),
         "expiries": None if expire is None else expiries_of(expire),
+        "compression": None if compression is None else compression_of(compression),
+        "recovery_mode": None if recovery is None else recovery_mode_of(recovery),
     }
     given = {name: value for name, value in options.items() if value is not None}
     checked = checked_path(path)

@@ -22,7 +22,7 @@ def run_check(given: list[str]) -> int:
     """Run the command: the exit status. Raises Error."""
     options = _parser().parse_args(given)
     folder = Path(options.path).as_posix()
-    with _progress_bar(folder, options.progress or sys.stderr.isatty()) as progress:
+    with progress_bar(folder, options.progress or sys.stderr.isatty()) as progress:
         report = check_folder(OsEnv(), folder, progress)
     warn_of_holder(folder)
     for note in report.notes:
@@ -40,7 +40,7 @@ def run_check(given: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _progress_bar(folder: str, is_shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(folder: str, is_shown: bool, what: str = "check") -> Iterator[Callable[[int], None]]:
     if not is_shown or not Path(folder).is_dir():
         yield lambda read_bytes: None
         return
@@ -48,7 +48,7 @@ def _progress_bar(folder: str, is_shown: bool) -> Iterator[Callable[[int], None]
     from tqdm import tqdm  # noqa: PLC0415
 
     size_bytes = sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file())
-    with tqdm(total=size_bytes, desc="check", unit="B", unit_scale=True, file=sys.stderr) as bar:
+    with tqdm(total=size_bytes, desc=what, unit="B", unit_scale=True, file=sys.stderr) as bar:
 
         def advance(read_bytes: int) -> None:
             bar.update(read_bytes)

@@ -17,6 +17,7 @@ from dataclasses import fields
 
 from ferrisdb.cli.inspect_names import KeyNames
 from ferrisdb.errors import CorruptionError, InvalidParameterValue
+from ferrisdb.storage.compression import CODEC_LZ4, CODEC_NAMES, CODEC_NONE, CODEC_ZSTD
 from ferrisdb.storage.env import join
 from ferrisdb.storage.file_header import (
     HEADER_BYTES,
@@ -137,7 +138,8 @@ def draw_table(path: str, table: TableFile, names: KeyNames, limit: Limit) -> Li
     for number, section in enumerate(index.sections):
         if limit.lets_through():
             facts = table.facts(section)
-            yield _frame_line(f"block {number}", section, facts, _block_range(index, number, names))
+            note = _block_range(index, number, names) + _inflated(table, section, facts)
+            yield _frame_line(f"block {number}", section, facts, note)
             damage = damage or _wrong_checksum("block", path, section, facts)
     yield from limit.rest("blocks")
     yield from _draw_end(table, footer, names)
@@ -283,8 +285,18 @@ def _table_line(entry: TableEntry, names: KeyNames) -> str:
 def _frame_line(what: str, section: Section, facts: FrameFacts, note: str = "") -> str:
     checksum = f"crc32 {facts.stored_checksum:08x} "
     checksum += "right" if facts.is_sound else f"WRONG: the bytes give {facts.found_checksum:08x}"
-    line = f"byte {section.offset}  {what}, {section.length:,} bytes, codec {facts.codec}, {checksum}"
+    codec = f"codec {facts.codec}"
+    if facts.is_sound and facts.codec in (CODEC_ZSTD, CODEC_LZ4):
+        codec += f" ({CODEC_NAMES[facts.codec]})"
+    line = f"byte {section.offset}  {what}, {section.length:,} bytes, {codec}, {checksum}"
     return f"{line}; {note}" if note else line
+
+
+def _inflated(table: TableFile, section: Section, facts: FrameFacts) -> str:
+    """Of a compressed block: what it has become from."""
+    if facts.codec == CODEC_NONE or not facts.is_sound:
+        return ""
+    return f"; {table.body_bytes(section):,} bytes when decompressed"
 
 
 def _block_range(index: TableIndex, number: int, names: KeyNames) -> str:

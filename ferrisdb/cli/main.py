@@ -9,6 +9,7 @@
     ferrisdb check PATH                  verify every file
     ferrisdb backup PATH DIR | --list .. add a backup to a store, or look after the store
     ferrisdb restore DIR PATH            make a database of a backup
+    ferrisdb salvage SRC DST             save what a damaged database still has
 
 Whatever happens, the user sees one clear report on standard error, never a traceback.
 Nothing that only the shell or one format needs is imported before it is needed: a short
@@ -108,7 +109,7 @@ def _shell_parser() -> argparse.ArgumentParser:
         description="Run SQL in a FerrisDB database, or type it in the shell.",
         epilog="`ferrisdb import --help` tells how to load CSV files, `ferrisdb inspect --help` how to "
         "look into a database's files, `ferrisdb check --help` how to verify them, `ferrisdb backup --help` "
-        "how to keep copies. "
+        "how to keep copies, `ferrisdb salvage --help` how to save what a damaged one still has. "
         "A database in a folder called import is ./import.",
         allow_abbrev=False,
     )
@@ -167,10 +168,17 @@ def _restore(given: list[str]) -> int:
     return run_restore(given)
 
 
+def _salvage(given: list[str]) -> int:
+    from ferrisdb.cli.salvage_command import run_salvage  # noqa: PLC0415
+
+    return run_salvage(given)
+
+
 _COMMANDS = {
     "import": _import,
     "inspect": _inspect,
     "check": _check,
     "backup": _backup,
     "restore": _restore,
+    "salvage": _salvage,
 }

@@ -17,7 +17,8 @@ The last two say whether a reader may see the whole block: when its newest times
 above the reader's and each key comes once, the lists are handed on as they are, and no
 entry is touched.
 
-The codec byte is 0: nothing is compressed. It keeps the place for compression per block.
+The codec byte is 0 where the body is stored as it is; other codecs are compression, which only
+blocks have (compression.py). The checksum is that of the stored bytes.
 
 The same frame (body, codec, checksum) holds the other parts of an SSTable.
 """
@@ -32,13 +33,11 @@ from zlib import crc32
 import msgpack
 
 from ferrisdb.errors import CorruptionError, FormatVersionError
+from ferrisdb.storage.compression import CODEC_NONE, Compress, inflate
 from ferrisdb.storage.version import MISSING, Chunk, Found
-
-CODEC_NONE: Final = 0
 
 _TRAILER: Final = struct.Struct("<BI")
 TRAILER_BYTES: Final = _TRAILER.size
-_CODEC: Final = bytes([CODEC_NONE])
 
 ROW_OVERHEAD_BYTES: Final = 130
 """What a decoded row costs beside the bytes of key and value: the headers of two byte strings
@@ -48,9 +47,10 @@ BLOCK_OVERHEAD_BYTES: Final = 400
 """The block object, three list heads, its place in the cache."""
 
 
-def frame(body: bytes) -> bytes:
-    """`body` with its codec and checksum behind it."""
-    return b"".join((body, _CODEC, crc32(_CODEC, crc32(body)).to_bytes(4, "little")))
+def frame(body: bytes, codec: int = CODEC_NONE) -> bytes:
+    """`body`, as it is to be stored, with its codec and checksum behind it."""
+    kind = codec.to_bytes(1, "little")
+    return b"".join((body, kind, crc32(kind, crc32(body)).to_bytes(4, "little")))
 
 
 def chain_checksum(block: bytes | memoryview, before: int = 0) -> int:
@@ -65,19 +65,24 @@ def chain_checksum(block: bytes | memoryview, before: int = 0) -> int:
 def unframe(data: bytes, path: str, offset: int, what: str) -> bytes:
     """The body of a frame that lies at `offset` of `path`; `what` names it in errors.
 
-    Raises CorruptionError unless the checksum is right.
+    Raises CorruptionError unless the checksum is right, FormatVersionError for a compressed one.
     """
-    if len(data) < TRAILER_BYTES:
-        raise CorruptionError(f"the {what} is cut short", file=path, offset=offset)
-    codec, checksum = _TRAILER.unpack_from(data, len(data) - TRAILER_BYTES)
-    if crc32(memoryview(data)[:-4]) != checksum:
-        raise CorruptionError(f"the checksum of the {what} is wrong", file=path, offset=offset)
+    codec = _checked_codec(data, path, offset, what)
     if codec != CODEC_NONE:
         raise FormatVersionError(
             f"{path} has a {what} with codec {codec}; this FerrisDB reads codec {CODEC_NONE}",
             hint="open it with the newer FerrisDB that wrote it",
         )
     return data[:-TRAILER_BYTES]
+
+
+def _checked_codec(data: bytes, path: str, offset: int, what: str) -> int:
+    if len(data) < TRAILER_BYTES:
+        raise CorruptionError(f"the {what} is cut short", file=path, offset=offset)
+    codec, checksum = _TRAILER.unpack_from(data, len(data) - TRAILER_BYTES)
+    if crc32(memoryview(data)[:-4]) != checksum:
+        raise CorruptionError(f"the checksum of the {what} is wrong", file=path, offset=offset)
+    return int(codec)
 
 
 def unpack(body: bytes, path: str, offset: int, what: str) -> Any:
@@ -151,17 +156,28 @@ class Block:
         return keys, values
 
 
-def encode_block(keys: list[bytes], timestamps: list[int], values: list[bytes | None]) -> bytes:
+def encode_block(
+    keys: list[bytes],
+    timestamps: list[int],
+    values: list[bytes | None],
+    compress: Compress | None = None,
+) -> bytes:
     """The frame of these rows, which are in block order and at least one."""
-    return frame(msgpack.packb((keys, timestamps, values, max(timestamps), len(set(keys)))))
+    body: bytes = msgpack.packb((keys, timestamps, values, max(timestamps), len(set(keys))))
+    if compress is None:
+        return frame(body)
+    codec, stored = compress(body)
+    return frame(stored, codec)
 
 
 def decode_block(data: bytes, path: str, offset: int) -> Block:
     """The block whose frame is `data`, from `offset` of `path`.
 
-    Raises CorruptionError when the checksum or the structure is wrong.
+    Raises CorruptionError when the checksum or the structure is wrong, MissingLibrary when it
+    is compressed and cannot be read here, FormatVersionError for a codec not known here.
     """
-    columns = unpack(unframe(data, path, offset, "block"), path, offset, "block")
+    body = block_body(data, path, offset)
+    columns = unpack(body, path, offset, "block")
     if not _is_block(columns):
         raise malformed("block", path, offset)
     keys, timestamps, values, newest_timestamp, distinct_keys = columns
@@ -171,8 +187,15 @@ def decode_block(data: bytes, path: str, offset: int) -> Block:
         values,
         newest_timestamp=newest_timestamp,
         distinct_keys=distinct_keys,
-        encoded_bytes=len(data),
+        encoded_bytes=len(body) + TRAILER_BYTES,
     )
+
+
+def block_body(data: bytes, path: str, offset: int) -> bytes:
+    """The body, decompressed, of a block's frame. Raises what `decode_block` does."""
+    codec = _checked_codec(data, path, offset, "block")
+    body = data[:-TRAILER_BYTES]
+    return body if codec == CODEC_NONE else inflate(codec, body, path, offset)
 
 
 def _is_block(columns: Any) -> bool:

@@ -349,6 +349,7 @@ class Compactor:
             deeper=compaction.deeper,
             expired=expired,
             compaction_filter=self._options.compaction_filter,
+            compression=self._options.compression.value,
         )
 
     # --- the step from the old tables to the new ones

@@ -42,6 +42,7 @@ from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.compaction_filter import CompactionFilter, Expired, RowFilter
 from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.file_names import table_name, unfinished_table_name
+from ferrisdb.storage.options import Compression
 from ferrisdb.storage.sstable_format import TableProperties
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.sstable_writer import ROW_OVERHEAD_BYTES, write_sstable
@@ -65,6 +66,8 @@ class CompactionJob:
     """For each level below the output, smallest and largest key of its tables, in key order."""
     expired: Expired = ()
     compaction_filter: CompactionFilter | None = None
+    compression: str = Compression.NONE.value
+    """Of the outputs: the value of a `Compression`."""
 
     def encode(self) -> bytes:
         data: bytes = msgpack.packb(asdict(self))
@@ -152,7 +155,15 @@ class _Compactor:
             is_last = number == self._job.output_numbers[-1]
             table = _TableRuns(first, runs, sys.maxsize if is_last else self._job.table_bytes)
             path = join(self._job.folder, unfinished_table_name(number, self._job.output_mark))
-            outputs.append(write_sstable(self._env, path, table.entries(), block_bytes=self._job.block_bytes))
+            outputs.append(
+                write_sstable(
+                    self._env,
+                    path,
+                    table.entries(),
+                    block_bytes=self._job.block_bytes,
+                    compression=Compression(self._job.compression),
+                )
+            )
             first = table.following
         invariant(first is None, "a compaction has written all that it kept")
         return CompactionResult(outputs, self._read_count, self._collected_count, self._filter.filtered_count)

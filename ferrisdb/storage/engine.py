@@ -37,6 +37,7 @@ from ferrisdb.storage.background_sync import BackgroundSync
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction import Compactor
+from ferrisdb.storage.compression import require_library
 from ferrisdb.storage.env import Env, FileLock
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.events import LogSegmentBegun, WritesRefused
@@ -64,9 +65,10 @@ class Engine:
 
         Raises NotADatabase when something else stands there, and touches nothing;
         DatabaseLocked with the process id; FormatVersionError; CorruptionError with file and
-        offset; StorageError.
+        offset; MissingLibrary when the compression asked for is not installed; StorageError.
         """
         options = options or StorageOptions()
+        require_library(options.compression)
         lock = lock_folder(env, folder)
         try:
             cache = BlockCache(options.cache_bytes)
@@ -100,6 +102,8 @@ class Engine:
         self._visible_timestamp = recovered.last_timestamp
         self.events = recovered.sources.events
         """What the engine does on its own, told as it happens."""
+        self.recovery_report = recovered.report
+        """What was lost of a damaged log; None when nothing was, and in other modes than salvage."""
         self._commits = GroupCommit(self, recovered.last_timestamp)
         self._commits.tell_refusal = self._tell_refusal
         self._lookups = 0

@@ -172,7 +172,13 @@ class Flusher:
         events.emit(FlushStarted(start_s, sealed.log_number, entries))
         number = self._numbers.take()
         path = join(self._folder, table_name(number))
-        write_sstable(self._env, path, sealed.memtable.entries(), block_bytes=self._options.block_bytes)
+        write_sstable(
+            self._env,
+            path,
+            sealed.memtable.entries(),
+            block_bytes=self._options.block_bytes,
+            compression=self._options.compression,
+        )
         self._env.sync_directory(self._folder)
         table = SSTableReader.open(self._env, path, number, self._cache)
         entry = describe_table(table, number, level=0)

@@ -6,8 +6,9 @@ raises by itself, so that what is sound is still shown when something else is da
     TableFile.header()  footer()  index()  filter()  properties()  block(n)
 
 Without a sound index nobody says where the blocks are. But a block's body is msgpack, which
-says itself where it ends, and five bytes of codec and checksum follow; so `walk_blocks` finds
-block after block from the beginning of the file, up to the first damaged one.
+says itself where it ends (as does a compressed one, see compressed_frame.py), and five bytes of
+codec and checksum follow; so `walk_blocks` finds block after block from the beginning of the
+file, up to the first damaged one.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from zlib import crc32
 
 import msgpack
 
-from ferrisdb.errors import CorruptionError
-from ferrisdb.storage.block import TRAILER_BYTES, Block, decode_block, malformed, unframe, unpack
+from ferrisdb.errors import CorruptionError, FormatVersionError
+from ferrisdb.storage.block import TRAILER_BYTES, Block, block_body, decode_block, malformed, unframe, unpack
 from ferrisdb.storage.bloom import BloomFilter
+from ferrisdb.storage.compressed_frame import begins_frame, frame_length
 from ferrisdb.storage.env import Env
 from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, check_header
 from ferrisdb.storage.sstable_format import (
@@ -35,6 +37,7 @@ from ferrisdb.storage.sstable_format import (
 
 _FIRST_WINDOW_BYTES: Final = 64 * 1024
 _BLOCK_COLUMNS: Final = 5
+_INDEX_COLUMNS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,10 @@ class TableFile:
         """A block as it is stored."""
         return self._read(section, "block")
 
+    def body_bytes(self, section: Section) -> int:
+        """The length of a block's body when it is decompressed."""
+        return len(block_body(self._read(section, "block"), self.path, section.offset))
+
     def facts(self, section: Section) -> FrameFacts:
         """Of any frame, sound or not."""
         data = self._read(section, "frame")
@@ -163,17 +170,37 @@ class TableFile:
             yield Section(offset, body_bytes + TRAILER_BYTES)
             offset += body_bytes + TRAILER_BYTES
 
-    def _body_length(self, offset: int) -> int | None:
-        """The length of the array of five that begins here; None when none does."""
+    def index_at(self, offset: int) -> TableIndex | None:
+        """The index, when a sound one begins at `offset` that says that the blocks end there.
+
+        For when the footer is gone, which else says where it is.
+        """
+        body_bytes = self._body_length(offset, _INDEX_COLUMNS)
+        if body_bytes is None:
+            return None
+        section = Section(offset, body_bytes + TRAILER_BYTES)
+        try:
+            return self.index(Footer(section, section, section))
+        except (CorruptionError, FormatVersionError):
+            return None
+
+    def _body_length(self, offset: int, columns: int = _BLOCK_COLUMNS) -> int | None:
+        """The length of the array of so many, or compressed frame, that begins here; None when none does."""
         window_bytes = _FIRST_WINDOW_BYTES
         while True:
             data = self._file.read_at(offset, window_bytes)
+            if begins_frame(data):
+                found = frame_length(data)
+                if found is not None or len(data) < window_bytes:
+                    return found
+                window_bytes *= 4
+                continue
             unpacker = msgpack.Unpacker(max_buffer_size=0)
             unpacker.feed(data)
             try:
-                if unpacker.read_array_header() != _BLOCK_COLUMNS:
+                if unpacker.read_array_header() != columns:
                     return None
-                for _ in range(_BLOCK_COLUMNS):
+                for _ in range(columns):
                     unpacker.skip()
                 return int(unpacker.tell())
             except msgpack.OutOfData:

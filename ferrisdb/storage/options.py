@@ -43,6 +43,14 @@ class CompactionStyle(enum.Enum):
     to twice the space. See `compaction_tiered`."""
 
 
+class Compression(enum.Enum):
+    """How the blocks of new tables are stored (see `compression`). Every kind is always read."""
+
+    NONE = "none"
+    ZSTD = "zstd"
+    LZ4 = "lz4"
+
+
 class RecoveryMode(enum.Enum):
     """What opening does with a log whose end is not whole."""
 
@@ -50,6 +58,9 @@ class RecoveryMode(enum.Enum):
     """A torn end is what a crash leaves: cut it off. Damage anywhere else is an error."""
     STRICT = "strict"
     """Any tear is an error."""
+    SALVAGE = "salvage"
+    """A torn end is cut off; of a log that is damaged elsewhere what is sound is kept, and
+    `Engine.recovery_report` tells what is lost."""
 
 
 @immutable
@@ -60,6 +71,8 @@ class StorageOptions:
     memtable: MemtableKind = MemtableKind.SORTED
     block_bytes: int = 4096
     """Of a table: what one point read decodes and checks."""
+    compression: Compression = Compression.NONE
+    """Of the blocks of tables that are written from now on. Needs `ferrisdb[compression]`."""
     cache_bytes: int = 64 * 1024 * 1024
     """Decoded blocks kept in memory."""
     durability: Durability = Durability.FULL

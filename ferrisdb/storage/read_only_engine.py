@@ -74,6 +74,8 @@ class ReadOnlyEngine:
     """One folder, which others may be writing. Thread-safe."""
 
     is_read_only: Final = True
+    recovery_report: Final = None
+    """A reader mends nothing."""
 
     @classmethod
     def open(cls, env: Env, folder: str, options: StorageOptions | None = None) -> ReadOnlyEngine:

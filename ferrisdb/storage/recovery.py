@@ -10,7 +10,8 @@
 Steps 1 to 3 change nothing, so a folder that is refused is left as it was found. The last
 segment's memtable becomes the active one again, and commits go on in the same segment:
 opening and closing a database many times leaves no trail of small tables. Only a segment or a
-manifest of an older format version is not written on: a new one is begun.
+manifest of an older format version is not written on: a new one is begun. In mode `salvage` a
+damaged log is mended first, by `salvage_open`.
 
 A crash during recovery is no special case: step 4 repeats.
 """
@@ -44,6 +45,7 @@ from ferrisdb.storage.level import EMPTY_LEVELS, LEVEL_COUNT, Level
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
 from ferrisdb.storage.memtable_kinds import Memtable, new_memtable
 from ferrisdb.storage.options import RecoveryMode, StorageOptions
+from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.sources import LiveSources, SealedMemtable, Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.wal import LogWriter, SegmentReader
@@ -58,6 +60,8 @@ class Recovered:
     log: LogWriter
     sources: LiveSources
     last_timestamp: int
+    report: RecoveryReport | None = None
+    """What was wrong with the log, when it had to be mended."""
 
 
 @immutable
@@ -113,7 +117,15 @@ def open_folder(
     """Create or recover the database in a folder that this process has locked."""
     # Asked again under the lock: another process may have created the database meanwhile.
     if is_database(env, folder):
-        return _recover(env, folder, options, cache, events)
+        report = None
+        if options.recovery_mode is RecoveryMode.SALVAGE:
+            # Late: what is for damage only must not cost every start.
+            from ferrisdb.storage.salvage_open import mend_log  # noqa: PLC0415
+
+            report = mend_log(env, folder, options)
+        recovered = _recover(env, folder, options, cache, events)
+        recovered.report = report
+        return recovered
     return _create(env, folder, options, events)
 
 
@@ -179,7 +191,7 @@ def _recover(
     env: Env, folder: str, options: StorageOptions, cache: BlockCache, events: EventHub
 ) -> Recovered:
     start_s = env.monotonic_s()
-    tolerate_tail = options.recovery_mode is RecoveryMode.TOLERATE_TAIL
+    tolerate_tail = options.recovery_mode is not RecoveryMode.STRICT
     manifest, is_whole = Manifest.load(env, folder, options.manifest_bytes, tolerate_tail=tolerate_tail)
     tables: list[SSTableReader] = []
     try:
@@ -269,7 +281,7 @@ def _replay_segments(
     if not numbers or numbers[0] != state.oldest_log_number:
         path = join(folder, log_name(state.oldest_log_number))
         raise CorruptionError("a log segment is missing", file=path, offset=0)
-    tolerates_tail = options.recovery_mode is RecoveryMode.TOLERATE_TAIL
+    tolerates_tail = options.recovery_mode is not RecoveryMode.STRICT
     last_timestamp = state.last_timestamp
     segments: list[_Segment] = []
     for number in numbers:

@@ -23,9 +23,11 @@ import msgpack
 from ferrisdb.errors import invariant
 from ferrisdb.storage.block import chain_checksum, encode_block, frame
 from ferrisdb.storage.bloom import BloomBuilder
+from ferrisdb.storage.compression import Compress, compressor
 from ferrisdb.storage.env import AppendFile, Env
 from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, encode_header
 from ferrisdb.storage.limits import MAX_TIMESTAMP
+from ferrisdb.storage.options import Compression
 from ferrisdb.storage.sstable_format import Footer, Section, TableProperties, encode_footer
 from ferrisdb.storage.version import Rows
 
@@ -37,19 +39,26 @@ WRITE_BYTES: Final = 256 * 1024
 
 
 def write_sstable(
-    env: Env, path: str, entries: Iterable[tuple[bytes, int, bytes | None]], *, block_bytes: int
+    env: Env,
+    path: str,
+    entries: Iterable[tuple[bytes, int, bytes | None]],
+    *,
+    block_bytes: int,
+    compression: Compression = Compression.NONE,
 ) -> TableProperties:
     """Write `entries` to a new file at `path`; it is written and synced when this returns.
 
     `entries` are (key, timestamp, value or None for a tombstone), at least one, keys
     ascending and the timestamps of one key descending. A block is closed once its rows
-    reach `block_bytes`, so most are a little longer. The directory is not synced.
+    reach `block_bytes`, before compression, so most are a little longer. The directory is not
+    synced.
 
-    Raises StorageError, DiskFull.
+    Raises StorageError, DiskFull; MissingLibrary before anything is made.
     """
+    compress = compressor(compression)
     file = env.create(path)
     try:
-        table = _TableWriter(file)
+        table = _TableWriter(file, compress)
         for rows in _cut_into_blocks(entries, block_bytes):
             table.add_block(rows)
         properties = table.finish()
@@ -79,8 +88,9 @@ def _cut_into_blocks(entries: Iterable[tuple[bytes, int, bytes | None]], block_b
 
 
 class _TableWriter:
-    def __init__(self, file: AppendFile) -> None:
+    def __init__(self, file: AppendFile, compress: Compress | None) -> None:
         self._file = file
+        self._compress = compress
         self._unwritten = [encode_header(SSTABLE_MAGIC)]
         self._end = HEADER_BYTES
         self._written_end = 0
@@ -107,7 +117,7 @@ class _TableWriter:
         self._last_keys.append(keys[-1])
         self._first_timestamps.append(timestamps[0])
         self._last_timestamp = timestamps[-1]
-        block = encode_block(keys, timestamps, values)
+        block = encode_block(keys, timestamps, values, self._compress)
         self._blocks_checksum = chain_checksum(block, self._blocks_checksum)
         self._lengths.append(self._append(block).length)
         self._entry_count += len(keys)

@@ -407,5 +407,8 @@ class SegmentReader:
 
     def _corruption(self, message: str, offset: int) -> CorruptionError:
         return CorruptionError(
-            message, file=self._path, offset=self._starts_at + offset, hint="restore the folder from a backup"
+            message,
+            file=self._path,
+            offset=self._starts_at + offset,
+            hint="restore the folder from a backup, or save what is left with `ferrisdb salvage`",
         )

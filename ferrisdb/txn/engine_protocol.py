@@ -9,6 +9,7 @@ from ferrisdb.storage.env import Env
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.options import Durability
 from ferrisdb.storage.pinned_tables import PinnedTables
+from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 
 
@@ -39,6 +40,9 @@ class StorageEngine(Protocol):
     def flush(self) -> None: ...
 
     def wait_until_compacted(self) -> None: ...
+
+    @property
+    def recovery_report(self) -> RecoveryReport | None: ...
 
     def pin_tables(self) -> PinnedTables: ...
 

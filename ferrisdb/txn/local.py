@@ -30,6 +30,7 @@ from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
 from ferrisdb.storage.pinned_tables import PinnedTables
 from ferrisdb.storage.read_only_engine import ReadOnlyEngine
+from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel, StoreLimits
 from ferrisdb.txn.engine_protocol import StorageEngine
@@ -138,6 +139,11 @@ class LocalStore:
     def pin_tables(self) -> PinnedTables:
         """See `Engine.pin_tables`."""
         return self._engine.pin_tables()
+
+    @property
+    def recovery_report(self) -> RecoveryReport | None:
+        """What opening in `RecoveryMode.SALVAGE` has lost of a damaged log; None for nothing."""
+        return self._engine.recovery_report
 
     def statistics(self) -> EngineStatistics:
         return self._engine.statistics()
