@@ -134,6 +134,18 @@ class Transaction:
             self.rollback()
             raise
 
+    def delete_range(self, lo: bytes = b"", hi: bytes | None = None) -> None:
+        """Delete all keys with lo <= key < hi; `hi` None is the last user key.
+
+        It costs the same however many keys there are. Keys put later stay. As `put`, of every
+        key of the range, those that are not there included.
+        """
+        try:
+            self._bytes().delete_range(user_key(lo), _range_end(hi))
+        except Retryable:
+            self.rollback()
+            raise
+
     def scan(
         self,
         lo: bytes = b"",
@@ -154,8 +166,7 @@ class Transaction:
             if lo or hi is not None:
                 raise InvalidParameterValue("a scan has a prefix or bounds, not both")
             lo, hi = prefix, key_after_prefix(user_key(prefix))
-        end = SQL_KEYS if hi is None or hi == SQL_KEYS else user_key(hi)
-        return self._bytes().scan(user_key(lo), end, reverse=reverse, limit=limit)
+        return self._bytes().scan(user_key(lo), _range_end(hi), reverse=reverse, limit=limit)
 
     def seek(self, key: bytes, *, reverse: bool = False) -> tuple[bytes, bytes] | None:
         """The pair at `key` or, when there is none, at the next one; with `reverse` at the one
@@ -254,6 +265,11 @@ def user_key(key: bytes) -> bytes:
             f"keys that begin with 0xFF belong to SQL: {key[:16]!r}", hint="begin the key with another byte"
         )
     return key
+
+
+def _range_end(hi: bytes | None) -> bytes:
+    """Where a range of user keys ends."""
+    return SQL_KEYS if hi is None or hi == SQL_KEYS else user_key(hi)
 
 
 def key_after_prefix(prefix: bytes) -> bytes | None:

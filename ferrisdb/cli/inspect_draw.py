@@ -116,6 +116,8 @@ def draw_levels(seen: SeenFolder, names: KeyNames, limit: Limit) -> Lines:
             if limit.lets_through():
                 yield "  " + _table_line(entry, names)
     yield from limit.rest("tables")
+    if state.deleted_ranges:
+        yield f"{_count(len(state.deleted_ranges), 'deleted range')} that a table may still hold versions of"
     for name in seen.leftovers:
         yield f"unused   {name}  opening the database removes it"
 
@@ -177,7 +179,7 @@ def draw_key(seen: SeenFolder, key: bytes, names: KeyNames, limit: Limit) -> Lin
                 value = names.value(key, found.value)
                 yield f"  @{found.timestamp} in the record at byte {found.offset}  {value}"
         versions += len(in_log)
-    for entry in sorted(seen.state.tables, key=lambda entry: (entry.level, -entry.number)):
+    for entry in sorted(seen.state.tables, key=lambda entry: (entry.level, -entry.largest_timestamp)):
         in_table = seen.versions_in_table(entry, key)
         yield f"{table_name(entry.number)}  level {entry.level}: {_verdict(in_table)}"
         for timestamp, stored in in_table.versions:
@@ -185,6 +187,11 @@ def draw_key(seen: SeenFolder, key: bytes, names: KeyNames, limit: Limit) -> Lin
                 yield f"  @{timestamp}  {names.value(key, stored)}"
         versions += len(in_table.versions)
     yield from limit.rest("versions")
+    for tombstone in reversed(seen.range_tombstones().all):
+        if tombstone.meets(key, key + b"\0"):
+            at = tombstone.timestamp
+            covering = _range(tombstone.lo, tombstone.hi, names)
+            yield f"deleted at {at}: {covering}; no version below {at} counts"
     yield f"{_count(versions, 'version')} in all"
 
 
@@ -245,6 +252,10 @@ def _record_lines(record: SeenRecord, names: KeyNames, most: int) -> Lines:
         f"byte {record.offset}  {what}, {record.end - record.offset} bytes, "
         f"crc32 {record.checksum:08x} right, {record.synced_bytes} bytes were synced"
     )
+    for lo, hi in record.deleted_ranges[: most or None]:
+        yield f"          delete {_range(lo, hi, names)}"
+    if most and len(record.deleted_ranges) > most:
+        yield f"          ... and {len(record.deleted_ranges) - most:,} more ranges (--limit 0 shows all)"
     for key, value in record.writes[: most or None]:
         if value is None:
             yield f"          delete {names.key(key)}"
@@ -258,6 +269,10 @@ def _reserved_lines(zeros: ReservedBytes) -> Lines:
     yield f"byte {zeros.offset}  zeros, {zeros.end - zeros.offset:,} bytes: space for more records"
 
 
+def _range(lo: bytes, hi: bytes | None, names: KeyNames) -> str:
+    return f"all keys from {names.key(lo)} to " + ("the end" if hi is None else f"before {names.key(hi)}")
+
+
 def _bad_lines(bad: BadBytes) -> Lines:
     yield f"byte {bad.offset}  BAD, {bad.end - bad.offset} bytes: {bad.problem}"
 
@@ -268,6 +283,10 @@ def _edit_lines(seen: SeenEdit, names: KeyNames) -> Lines:
         yield f"          remove {table_name(number)}"
     for entry in seen.edit.added:
         yield f"          add to level {entry.level}: {_table_line(entry, names)}"
+    for lo, hi, timestamp in seen.edit.deleted_ranges:
+        yield f"          deleted at {timestamp}: {_range(lo, hi, names)}"
+    for lo, hi, timestamp in seen.edit.settled_ranges:
+        yield f"          settled, deleted at {timestamp}: {_range(lo, hi, names)}"
     for field in fields(ManifestEdit):
         value = getattr(seen.edit, field.name)
         if isinstance(value, int):

@@ -126,13 +126,14 @@ class Block:
         # The encoded length stands for the bytes of the keys and values themselves.
         self.size_bytes = encoded_bytes + len(keys) * ROW_OVERHEAD_BYTES + BLOCK_OVERHEAD_BYTES
 
-    def read(self, key: bytes, timestamp: int) -> Found:
-        """The newest version of `key` at or below `timestamp` in this block."""
+    def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found:
+        """The newest version of `key` at or below `timestamp` in this block; None when it is
+        below `floor`."""
         keys = self.keys
         row = bisect_left(keys, key)
         while row < len(keys) and keys[row] == key:
-            if self.timestamps[row] <= timestamp:
-                return self.values[row]
+            if (version := self.timestamps[row]) <= timestamp:
+                return None if floor and version < floor else self.values[row]
             row += 1
         return MISSING
 
@@ -141,18 +142,26 @@ class Block:
         row = bisect_left(self.keys, key)
         return self.timestamps[row] if row < len(self.keys) and self.keys[row] == key else 0
 
-    def visible(self, timestamp: int) -> Chunk:
-        """Of each key the newest version at or below `timestamp`; both lists may be empty."""
-        if self.newest_timestamp <= timestamp and self.has_unique_keys:
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
+        """The newest of all versions of keys with lo <= key < hi; 0 when there is none."""
+        start = bisect_left(self.keys, lo)
+        stop = len(self.keys) if hi is None else bisect_left(self.keys, hi)
+        return max(self.timestamps[start:stop], default=0)
+
+    def visible(self, timestamp: int, floor: int = 0) -> Chunk:
+        """Of each key the newest version at or below `timestamp`, when that is not below
+        `floor`; both lists may be empty."""
+        if floor == 0 and self.newest_timestamp <= timestamp and self.has_unique_keys:
             return self.keys, self.values
         keys: list[bytes] = []
         values: list[bytes | None] = []
         last_key = None
         for key, version, value in zip(self.keys, self.timestamps, self.values, strict=True):
             if version <= timestamp and key != last_key:
-                keys.append(key)
-                values.append(value)
                 last_key = key
+                if version >= floor:
+                    keys.append(key)
+                    values.append(value)
         return keys, values
 
 

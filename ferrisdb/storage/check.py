@@ -199,6 +199,15 @@ class _FolderCheck:
             if entry.largest_timestamp > state.last_timestamp:
                 newest = f"table {entry.number} has commit {entry.largest_timestamp}"
                 self.findings.add(path, at, f"{newest}, and the last is {state.last_timestamp}")
+        for tombstone in state.deleted_ranges:
+            if not 0 < tombstone.timestamp <= state.last_timestamp:
+                problem = f"a range was deleted at {tombstone.timestamp}, and the last commit is "
+                self.findings.add(path, HEADER_BYTES, problem + str(state.last_timestamp))
+        level_zero = (entry for entry in state.tables if entry.level == 0)
+        for older, newer in pairwise(sorted(level_zero, key=lambda e: e.largest_timestamp)):
+            if older.largest_timestamp >= newer.smallest_timestamp:
+                problem = f"tables {older.number} and {newer.number} of level 0 overlap in time"
+                self.findings.add(path, total.added_at[newer.number], problem)
         for level in {entry.level for entry in state.tables} - {0}:
             row = sorted((e for e in state.tables if e.level == level), key=lambda e: e.smallest_key)
             for left, right in pairwise(row):

@@ -133,6 +133,8 @@ class _SegmentCheck:
             len(key) > MAX_KEY_BYTES or len(value or b"") > MAX_VALUE_BYTES for key, value in record.writes
         ):
             self._found(record.offset, "the record has a key or value that is longer than any may be")
+        if any(hi is not None and hi <= lo for lo, hi in record.deleted_ranges):
+            self._found(record.offset, "the record deletes a range that ends before it begins")
         self.commits += not record.is_mark and self._tear is None
 
     def _check_timestamp(self, record: SeenRecord) -> None:

@@ -60,7 +60,8 @@ from ferrisdb.storage.level import LAST_LEVEL
 from ferrisdb.storage.manifest import Manifest, ManifestEdit
 from ferrisdb.storage.obsolete_tables import ObsoleteTables, Unread
 from ferrisdb.storage.options import CompactionStyle, StorageOptions
-from ferrisdb.storage.sources import LiveSources
+from ferrisdb.storage.range_garbage import RangeGarbage, tombstones_over
+from ferrisdb.storage.sources import LiveSources, Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.statistics import CompactionStatistics
 
@@ -101,6 +102,7 @@ class Compactor:
         self._sources = sources
         self._cache = cache
         is_tiered = options.compaction is CompactionStyle.TIERED
+        self._range_garbage = RangeGarbage()
         self._picker: Picker = TieredPicker(options) if is_tiered else CompactionPicker(options)
         self.expiry = ExpiryWatch(options, manifest, clock)
         # None wakes the thread: to look at the tree, or to stop.
@@ -279,6 +281,9 @@ class Compactor:
         compaction = self._pick(watermark, expired)
         if compaction is None:
             return False
+        if compaction.is_drop:
+            self._drop(compaction)
+            return True
         if compaction.is_move and not self._must_be_filtered(compaction):
             self._change_tree(compaction, compaction.inputs)
             self.statistics.moves += 1
@@ -290,11 +295,33 @@ class Compactor:
             self.statistics.is_running = False
         return True
 
+    def _settle_ranges(self, sources: Sources, watermark: int, *, is_clean: bool) -> None:
+        """Forget the range tombstones that hide nothing in any table."""
+        settled = self._range_garbage.settled(sources, watermark, is_clean=is_clean)
+        if settled:
+            self._apply(ManifestEdit(settled_ranges=settled))
+            self._sources.remove_range_tombstones(settled)
+
+    def _drop(self, compaction: Compaction) -> None:
+        self._change_tree(compaction, ())
+        self._obsolete.add(compaction.inputs)
+        self.statistics.dropped_tables += len(compaction.inputs)
+        entry_counts = (table.properties.entry_count for table in compaction.inputs)
+        self.statistics.collected_versions += sum(entry_counts)
+
     def _pick(self, watermark: int, expired: Expired) -> Compaction | None:
         # A function of its own, so that nobody holds the sources while the compaction runs: a
         # memtable that is flushed meanwhile could not be freed.
         sources = self._sources.now
-        return self._picker.pick(sources, watermark) or self.expiry.pick(sources, watermark, expired)
+        compaction = (
+            self._range_garbage.pick_first(sources, watermark)
+            or self._picker.pick(sources, watermark)
+            or self.expiry.pick(sources, watermark, expired)
+            or self._range_garbage.pick(sources, watermark)
+        )
+        if sources.range_tombstones.all:
+            self._settle_ranges(sources, watermark, is_clean=compaction is None)
+        return compaction
 
     def _must_be_filtered(self, compaction: Compaction) -> bool:
         """What lies in the last level may never be compacted again, and so never be asked about."""
@@ -347,6 +374,7 @@ class Compactor:
             block_bytes=self._options.block_bytes,
             watermark=watermark,
             deeper=compaction.deeper,
+            deleted_ranges=tombstones_over(compaction.inputs, self._sources.now, watermark),
             expired=expired,
             compaction_filter=self._options.compaction_filter,
             compression=self._options.compression.value,
@@ -385,14 +413,17 @@ class Compactor:
             added=tuple(describe_table(table, table.number, level) for table in added),
             removed=tuple(removed),
         )
+        self._apply(edit)
+        with self._sources.changed:
+            self._sources.replace_tables(removed, level, added)
+            self.backpressure.note_change()
+
+    def _apply(self, edit: ManifestEdit) -> None:
         try:
             self._manifest.apply(edit)
         except BaseException as error:
             self._report_failure(error)
             raise _ManifestFailed(_reason(error)) from error
-        with self._sources.changed:
-            self._sources.replace_tables(removed, level, added)
-            self.backpressure.note_change()
 
     def _remove_outputs(self, job: CompactionJob) -> None:
         for number in job.output_numbers:

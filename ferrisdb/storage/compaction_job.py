@@ -19,7 +19,8 @@ versions stay before older ones. A row costs about one and a half microseconds i
 
 Of each key, collecting keeps every version above the watermark, and the newest at or below
 it, which is what a reader at the watermark sees. Is that one a tombstone, and does no deeper
-level have the key, then nothing is there to be hidden, and it goes too.
+level have the key, then nothing is there to be hidden, and it goes too. Before that go all
+versions that a deleted range hides.
 
 Limits: all versions of one key in one source are in memory together.
 """
@@ -30,7 +31,7 @@ import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, starmap
 from operator import itemgetter
 from typing import Any
 
@@ -43,6 +44,7 @@ from ferrisdb.storage.compaction_filter import CompactionFilter, Expired, RowFil
 from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.file_names import table_name, unfinished_table_name
 from ferrisdb.storage.options import Compression
+from ferrisdb.storage.range_tombstones import NOTHING_DELETED, FlatView, RangeTombstone
 from ferrisdb.storage.sstable_format import TableProperties
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.sstable_writer import ROW_OVERHEAD_BYTES, write_sstable
@@ -64,6 +66,8 @@ class CompactionJob:
     """No reader, now or later, reads below it. 0 keeps all versions."""
     deeper: Sequence[Sequence[tuple[bytes, bytes]]]
     """For each level below the output, smallest and largest key of its tables, in key order."""
+    deleted_ranges: Sequence[tuple[bytes, bytes | None, int]] = ()
+    """Range tombstones that every reader sees, as far as they meet the tables."""
     expired: Expired = ()
     compaction_filter: CompactionFilter | None = None
     compression: str = Compression.NONE.value
@@ -139,6 +143,7 @@ class _Compactor:
         self._job = job
         self._pace = pace
         self._deeper = [_KeyRanges(ranges) for ranges in job.deeper]
+        self._deleted = NOTHING_DELETED.over(starmap(RangeTombstone, job.deleted_ranges))
         self._filter = RowFilter(job.expired, job.compaction_filter)
         self._read_count = 0
         self._collected_count = 0
@@ -171,7 +176,8 @@ class _Compactor:
     def _kept_runs(self, runs: Iterator[Rows]) -> Iterator[Rows]:
         for run in runs:
             self._pace()
-            wanted = run if self._filter.is_empty else self._filter.apply(run, self._job.watermark)
+            alive = without_hidden(run, self._deleted) if self._job.deleted_ranges else run
+            wanted = alive if self._filter.is_empty else self._filter.apply(alive, self._job.watermark)
             kept = collect(wanted, self._job.watermark, self._lies_deeper)
             self._read_count += len(run[0])
             self._collected_count += len(run[0]) - len(kept[0])
@@ -268,6 +274,15 @@ def _interleaved(parts: list[Rows]) -> Rows:
     # Two parts have two rows at least, so itemgetter gives tuples.
     pick = itemgetter(*sorted(range(len(keys)), key=keys.__getitem__))
     return list(pick(keys)), list(pick(timestamps)), list(pick(values))
+
+
+def without_hidden(rows: Rows, deleted: FlatView) -> Rows:
+    """Of rows, which are at least one: those that are not below the floor of their key."""
+    keys, timestamps, values = rows
+    if not any(deleted.floors_between(keys[0], keys[-1])):
+        return rows
+    kept = [row for row, key in enumerate(keys) if timestamps[row] >= deleted.floor(key)]
+    return [keys[row] for row in kept], [timestamps[row] for row in kept], [values[row] for row in kept]
 
 
 def collect(rows: Rows, watermark: int, lies_deeper: Callable[[bytes], bool]) -> Rows:

@@ -70,6 +70,8 @@ class Compaction:
     """Of each level below the output, the ranges of the tables they meet, in key order."""
     is_move: bool
     """The tables only change their level."""
+    is_drop: bool = False
+    """Nothing of the tables is left: they only go."""
     between: tuple[tuple[SSTableReader, ...], ...] = ()
     """Whole levels above `output_level` that are merged, too, from the top down (tiered)."""
 

@@ -14,8 +14,9 @@ take no lock and never wait. The engine knows nothing of conflicts: who may comm
 the business of the transactions above.
 
 The parts: `group_commit` (who writes the log, and when), `wal`, `memtable`, `sources` (where
-reads look), `reads`, `flush`, `compaction`, `manifest`, `recovery`. This module puts them
-together and holds the life cycle: open, refuse after a failure, refuse in a forked child, close.
+reads look), `reads`, `range_tombstones` (deleted ranges), `flush`, `compaction`, `manifest`,
+`recovery`. This module puts them together and holds the life cycle: open, refuse after a
+failure, refuse in a forked child, close.
 
 Every version stays until `collect_below` tells which snapshot is the oldest in use. From then
 on a reader must choose a timestamp at or above that one, as the transactions do.
@@ -30,11 +31,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError, TransactionTooLarge
+from ferrisdb.errors import Error, InterfaceError, StorageError
 from ferrisdb.storage import reads
 from ferrisdb.storage.amplification import describe_levels, space_amplification
 from ferrisdb.storage.background_sync import BackgroundSync
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.commit_checks import check_sizes, require_ranges
 from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction import Compactor
 from ferrisdb.storage.compression import require_library
@@ -43,9 +45,10 @@ from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.events import LogSegmentBegun, WritesRefused
 from ferrisdb.storage.flush import Flusher
 from ferrisdb.storage.group_commit import GroupCommit
-from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
+from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_MEMTABLE_RANGE_TOMBSTONES
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
+from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstone
 from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.storage.wal import LogWriter, encode_writes
@@ -175,44 +178,69 @@ class Engine:
     def newest_timestamp(self, key: bytes, after: int) -> int:
         """The newest commit of `key` when that is after `after`, deletes included; else 0.
 
-        It may be one that is not visible yet, but is about to be.
+        A commit that deleted a range with the key counts. It may be one that is not visible
+        yet, but is about to be.
         """
         if self._unusable is not None:
             raise self._unusable()
         self._lookups += 1
         return reads.newest_timestamp(self._sources.now, key, after)
 
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None, after: int) -> int:
+        """The newest commit above `after` that wrote or deleted anything of lo <= key < hi; 0
+        when there is none. It may be one that is not visible yet, but is about to be."""
+        if self._unusable is not None:
+            raise self._unusable()
+        return reads.newest_timestamp_in(self._sources.now, lo, hi, after)
+
     # --- writing
 
-    def commit(self, writes: Mapping[bytes, bytes | None], durability: Durability | None = None) -> int:
+    def commit(
+        self,
+        writes: Mapping[bytes, bytes | None],
+        durability: Durability | None = None,
+        *,
+        deleted_ranges: Sequence[DeletedRange] = (),
+    ) -> int:
         """Commit values (None deletes) and return the commit's timestamp.
 
+        Of `deleted_ranges`, pairs (lo, hi), all keys with lo <= key < hi go, to the end when hi
+        is None. They go before the writes are made, so a key that is written stays.
+
         When this returns the commit is durable as asked and visible, and so is every commit
-        with a smaller timestamp. Without writes there is nothing to commit: the visible
-        timestamp comes back.
+        with a smaller timestamp. Without writes and ranges there is nothing to commit: the
+        visible timestamp comes back.
 
         Raises LogWriteFailed when the disk failed and the outcome is unknown; StorageError
         when the store refuses writes; TransactionTooLarge; InvalidParameterValue.
         """
         if self._unusable is not None:
             raise self._unusable()
-        if not writes:
+        if not writes and not deleted_ranges:
             return self._visible_timestamp
         # Anything else would get into the log, and the log would not open again.
         if not (
             _KEY_TYPES.issuperset(map(type, writes)) and _VALUE_TYPES.issuperset(map(type, writes.values()))
         ):
             raise InterfaceError("keys must be bytes, and values bytes or None")
-        payload = encode_writes(writes)
+        if deleted_ranges:
+            # Several that come at the same time may pass the limit together; it is not sharp.
+            live = len(self._sources.now.range_tombstones.all)
+            deleted_ranges = require_ranges(deleted_ranges, live)
+        payload = encode_writes(writes, deleted_ranges)
         if len(payload) > MAX_KEY_BYTES:
-            _check_sizes(writes, len(payload))
+            check_sizes(writes, len(payload))
         durability = durability or self._options.durability
-        if durability is Durability.FULL:
-            return self._commits.commit(writes, payload, is_durable=True)
         is_synced_soon = durability is Durability.NORMAL
         if is_synced_soon:
             self._background_sync.start()
-        return self._commits.commit(writes, payload, is_durable=False, is_synced_soon=is_synced_soon)
+        return self._commits.commit(
+            writes,
+            payload,
+            is_durable=durability is Durability.FULL,
+            is_synced_soon=is_synced_soon,
+            deleted_ranges=deleted_ranges,
+        )
 
     def flush(self) -> None:
         """Put all that is committed into tables; return when that is durable."""
@@ -267,13 +295,31 @@ class Engine:
         return self._log
 
     def _is_memtable_full(self) -> bool:
-        return self._sources.now.active.approximate_bytes > self._options.memtable_bytes
+        now = self._sources.now
+        return (
+            now.active.approximate_bytes > self._options.memtable_bytes
+            or now.active_range_count >= MAX_MEMTABLE_RANGE_TOMBSTONES
+        )
 
-    def publish_group(self, first_timestamp: int, group: Sequence[Mapping[bytes, bytes | None]]) -> None:
+    def publish_group(
+        self,
+        first_timestamp: int,
+        group: Sequence[Mapping[bytes, bytes | None]],
+        deleted_ranges: Sequence[Sequence[DeletedRange]],
+    ) -> None:
         """For the group's leader: make synced commits visible."""
         memtable = self._sources.now.active
         for timestamp, writes in enumerate(group, first_timestamp):
             memtable.add(timestamp, writes)
+        if any(deleted_ranges):
+            self._sources.add_range_tombstones(
+                [
+                    RangeTombstone(lo, hi, timestamp)
+                    for timestamp, ranges in enumerate(deleted_ranges, first_timestamp)
+                    for lo, hi in ranges
+                ]
+            )
+        # Behind all of the above: whoever reads at the new timestamp must find it.
         self._log.acknowledged_bytes = self._log.size_bytes
         self._visible_timestamp = first_timestamp + len(group) - 1
 
@@ -282,7 +328,8 @@ class Engine:
         self._background_sync.sync_soon(self._log)
 
     def _seal_unless_empty(self) -> None:
-        if self._sources.now.active.version_count == 0:
+        now = self._sources.now
+        if now.active.version_count == 0 and now.active_range_count == 0:
             return
         self._wait_to_seal()
         try:
@@ -298,7 +345,7 @@ class Engine:
         self._log.seal()
         full, self._log = self._log, LogWriter.create(self._env, self._folder, self._numbers.take())
         self.events.emit(LogSegmentBegun(self.events.now_s(), self._log.number))
-        self._flusher.seal_active(self._log.number)
+        self._flusher.seal_active(self._log.number, self._visible_timestamp)
         full.close()
 
     def _tell_refusal(self, reason: str) -> None:
@@ -357,12 +404,14 @@ class Engine:
             cache_misses=self._cache.misses,
             cache_bytes=self._cache.size_bytes,
             tables_per_level=(len(sources.level_zero), *(len(level.tables) for level in sources.levels)),
+            live_range_tombstones=len(sources.range_tombstones.all),
             is_compacting=compaction.is_running,
             compactions=compaction.compactions,
             moves=compaction.moves,
             compaction_read_bytes=compaction.read_bytes,
             compaction_written_bytes=compaction.written_bytes,
             collected_versions=compaction.collected_versions,
+            dropped_tables=compaction.dropped_tables,
             obsolete_tables=self._compactor.obsolete_count,
             slowed_groups=compaction.slowed_groups,
             stops=compaction.stops,
@@ -427,24 +476,6 @@ class Engine:
         self._unusable = _forked
         self.events.disown()
         self._close_lock = threading.Lock()  # A thread that is not here may have held it.
-
-
-def _check_sizes(writes: Mapping[bytes, bytes | None], payload_bytes: int) -> None:
-    if payload_bytes > MAX_COMMIT_BYTES:
-        raise TransactionTooLarge(
-            f"a commit of {payload_bytes} bytes; at most {MAX_COMMIT_BYTES} are possible",
-            hint="commit the work in several transactions",
-        )
-    longest_key_bytes = max(map(len, writes))
-    if longest_key_bytes > MAX_KEY_BYTES:
-        raise InvalidParameterValue(
-            f"a key of {longest_key_bytes} bytes; at most {MAX_KEY_BYTES} are possible"
-        )
-    longest_value_bytes = max((len(value) for value in writes.values() if value is not None), default=0)
-    if longest_value_bytes > MAX_VALUE_BYTES:
-        raise InvalidParameterValue(
-            f"a value of {longest_value_bytes} bytes; at most {MAX_VALUE_BYTES} are possible"
-        )
 
 
 def _commits_at_risk(cause: StorageError) -> StorageError:

@@ -126,13 +126,14 @@ class FlushFinished(Event):
 
     at_s: float
     log_number: int
-    table: LiveTable
+    table: LiveTable | None
+    """None when the commits had deleted ranges and written no key."""
     entries: int
     duration_s: float
 
     def __str__(self) -> str:
         return (
-            f"flush of log segment {self.log_number} finished: {self.table}, "
+            f"flush of log segment {self.log_number} finished: {self.table or 'no table'}, "
             f"{_count(self.entries, 'version')} in {_time(self.duration_s)}"
         )
 

@@ -75,7 +75,7 @@ class ExpiryWatch:
         for level in range(LAST_LEVEL, -1, -1):
             for table in sources.tables_of(level):
                 if self._is_worth_it(table, watermark, expired):
-                    return _rewrite(sources, level, table) if level else _merge_level_zero(sources)
+                    return rewrite_alone(sources, level, table) if level else merge_level_zero(sources)
         return None
 
     def _is_worth_it(self, table: SSTableReader, watermark: int, expired: Expired) -> bool:
@@ -99,11 +99,12 @@ def _has_values(table: SSTableReader, prefix: bytes) -> bool:
     return any(value is not None for value in chain.from_iterable(chunks))
 
 
-def _rewrite(sources: Sources, level: int, table: SSTableReader) -> Compaction:
+def rewrite_alone(sources: Sources, level: int, table: SSTableReader) -> Compaction:
+    """A table of level 1 or deeper, where it is."""
     return Compaction(level, level, (table,), (), _deeper(sources, level, *range_of(table)), is_move=False)
 
 
-def _merge_level_zero(sources: Sources) -> Compaction:
+def merge_level_zero(sources: Sources) -> Compaction:
     """Right in either style: what level 0 has is newer than the first level that is not empty."""
     upper = sources.level_zero
     output_level = next((n for n in range(1, LEVEL_COUNT) if sources.tables_of(n)), LAST_LEVEL)

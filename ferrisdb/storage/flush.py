@@ -6,6 +6,9 @@
     4  readers get the table instead of the memtable
     5  remove the log segment            a crash before this leaves a segment that open removes
 
+The edit of 3 also takes over the ranges that the memtable's commits have deleted. A memtable
+with nothing else gives no table, only the edit.
+
 The order is the whole of it. With 3 before 2, a power cut could leave a manifest that names
 a file that is not there; with 5 before 3, the commits would be nowhere.
 
@@ -114,11 +117,12 @@ class Flusher:
                 self._wait_until(lambda: len(self._sources.now.flushing) < most)
             self.stalled_s += self._env.monotonic_s() - start_s
 
-    def seal_active(self, new_log_number: int) -> None:
-        """Queue the active memtable. From here on commits go to the new segment."""
+    def seal_active(self, new_log_number: int, last_timestamp: int) -> None:
+        """Queue the active memtable, whose last commit is given. From here on commits go to the
+        new segment."""
         with self._sources.changed:
             old_log_number, full = self._active_log_number, self._sources.now.active
-            self._sources.seal_active(old_log_number, new_log_number)
+            self._sources.seal_active(old_log_number, new_log_number, last_timestamp)
             self._active_log_number = new_log_number
             events = self._sources.events
             entries, memory_bytes = full.version_count, full.approximate_bytes
@@ -170,6 +174,32 @@ class Flusher:
         events, start_s = self._sources.events, self._sources.events.now_s()
         entries = sealed.memtable.version_count
         events.emit(FlushStarted(start_s, sealed.log_number, entries))
+        table = self._write_table(sealed) if entries else None
+        entry = None if table is None else describe_table(table, table.number, level=0)
+        now = self._sources.now
+        self._manifest.apply(
+            ManifestEdit(
+                added=() if entry is None else (entry,),
+                # As it was when the memtable was sealed. Asked for now, an interrupted change of
+                # segments could give a later one, and the next open would drop one that counts.
+                oldest_log_number=sealed.next_log_number,
+                last_timestamp=sealed.last_timestamp,
+                deleted_ranges=now.range_tombstones.between(now.flushed_timestamp, sealed.last_timestamp),
+                commit_times=self._clock.sample(sealed.last_timestamp),
+            )
+        )
+        self._sources.replace_oldest_memtable(table)
+        self.flush_count += 1
+        written: LiveTable | None = None
+        if entry is not None:
+            written = LiveTable(entry.number, entry.level, entry.file_bytes)
+            self.flushed_bytes += entry.file_bytes
+        now_s = events.now_s()
+        events.emit(FlushFinished(now_s, sealed.log_number, written, entries, now_s - start_s))
+        self._report_table()
+        self._env.remove(join(self._folder, log_name(sealed.log_number)))
+
+    def _write_table(self, sealed: SealedMemtable) -> SSTableReader:
         number = self._numbers.take()
         path = join(self._folder, table_name(number))
         write_sstable(
@@ -180,26 +210,7 @@ class Flusher:
             compression=self._options.compression,
         )
         self._env.sync_directory(self._folder)
-        table = SSTableReader.open(self._env, path, number, self._cache)
-        entry = describe_table(table, number, level=0)
-        self._manifest.apply(
-            ManifestEdit(
-                added=(entry,),
-                # As it was when the memtable was sealed. Asked for now, an interrupted change of
-                # segments could give a later one, and the next open would drop one that counts.
-                oldest_log_number=sealed.next_log_number,
-                last_timestamp=entry.largest_timestamp,
-                commit_times=self._clock.sample(entry.largest_timestamp),
-            )
-        )
-        self._sources.replace_oldest_memtable(table)
-        self.flush_count += 1
-        self.flushed_bytes += entry.file_bytes
-        now_s = events.now_s()
-        written = LiveTable(number, entry.level, entry.file_bytes)
-        events.emit(FlushFinished(now_s, sealed.log_number, written, entries, now_s - start_s))
-        self._report_table()
-        self._env.remove(join(self._folder, log_name(sealed.log_number)))
+        return SSTableReader.open(self._env, path, number, self._cache)
 
 
 def describe_table(table: SSTableReader, number: int, level: int) -> TableEntry:

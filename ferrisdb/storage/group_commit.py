@@ -44,6 +44,7 @@ from typing import Protocol
 from ferrisdb.errors import Error, StorageError
 from ferrisdb.storage.interrupts import is_interrupt
 from ferrisdb.storage.limits import MAX_GROUP_BYTES
+from ferrisdb.storage.range_tombstones import DeletedRange
 from ferrisdb.storage.wal import LogWriter
 
 Writes = Mapping[bytes, bytes | None]
@@ -68,8 +69,14 @@ class CommitTarget(Protocol):
     def prepare_group(self) -> LogWriter:
         """The log to write to. Rotates it first when the memtable is full."""
 
-    def publish_group(self, first_timestamp: int, group: Sequence[Writes]) -> None:
-        """Make commits of consecutive timestamps visible, all at once."""
+    def publish_group(
+        self,
+        first_timestamp: int,
+        group: Sequence[Writes],
+        deleted_ranges: Sequence[Sequence[DeletedRange]],
+    ) -> None:
+        """Make commits of consecutive timestamps visible, all at once: of each its writes, and
+        the ranges that it deletes before."""
 
     def sync_soon(self) -> None:
         """Have what is visible synced in the background."""
@@ -80,6 +87,7 @@ class _Request:
 
     __slots__ = (
         "action",
+        "deleted_ranges",
         "error",
         "is_done",
         "is_durable",
@@ -92,9 +100,15 @@ class _Request:
     )
 
     def __init__(
-        self, writes: Writes, payload: bytes, is_durable: bool, action: Callable[[], None] | None = None
+        self,
+        writes: Writes,
+        payload: bytes,
+        is_durable: bool,
+        action: Callable[[], None] | None = None,
+        deleted_ranges: Sequence[DeletedRange] = (),
     ) -> None:
         self.writes = writes
+        self.deleted_ranges = deleted_ranges
         self.payload = payload
         self.is_durable = is_durable
         self.is_synced_soon = False
@@ -134,7 +148,13 @@ class GroupCommit:
         self._refusal: Callable[[], Error] | None = None
 
     def commit(
-        self, writes: Writes, payload: bytes, *, is_durable: bool, is_synced_soon: bool = False
+        self,
+        writes: Writes,
+        payload: bytes,
+        *,
+        is_durable: bool,
+        is_synced_soon: bool = False,
+        deleted_ranges: Sequence[DeletedRange] = (),
     ) -> int:
         """Log and publish one commit; return its timestamp.
 
@@ -143,7 +163,7 @@ class GroupCommit:
         Raises LogWriteFailed when its outcome is unknown, StorageError when it is certain
         that nothing was written.
         """
-        request = _Request(writes, payload, is_durable)
+        request = _Request(writes, payload, is_durable, deleted_ranges=deleted_ranges)
         request.is_synced_soon = is_synced_soon
         self._serve(request)
         return request.timestamp
@@ -265,7 +285,11 @@ class GroupCommit:
             raise
         first_timestamp = self.last_timestamp + 1
         written_bytes = self._log_group(log, first_timestamp, group)
-        self._target.publish_group(first_timestamp, [request.writes for request in group])
+        self._target.publish_group(
+            first_timestamp,
+            [request.writes for request in group],
+            [request.deleted_ranges for request in group],
+        )
         if any(request.is_synced_soon for request in group):
             self._target.sync_soon()
         self.last_timestamp += len(group)

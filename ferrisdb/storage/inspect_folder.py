@@ -33,7 +33,9 @@ from ferrisdb.storage.file_names import (
 )
 from ferrisdb.storage.inspect_log import SeenRecord, read_records
 from ferrisdb.storage.inspect_table import TableFile
+from ferrisdb.storage.limits import MAX_TIMESTAMP
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry
+from ferrisdb.storage.range_tombstones import RangeTombstone, RangeTombstones
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,26 @@ class SeenFolder:
             table.close()
         return FoundInTable(entry, is_in_range, says_maybe, tuple(versions), tuple(numbers))
 
+    def range_tombstones(self) -> RangeTombstones:
+        """Of manifest and log: those that are not settled."""
+        in_log = [
+            RangeTombstone(lo, hi, record.timestamp)
+            for number in self.log_numbers
+            for record in self.records(number)
+            for lo, hi in record.deleted_ranges
+        ]
+        return RangeTombstones((*self.state.deleted_ranges, *in_log))
+
     def newest_rows(self, lo: bytes, hi: bytes) -> list[tuple[bytes, bytes]]:
         """What a reader of now would see of lo <= key < hi, in key order.
 
         Raises CorruptionError where it meets damage.
         """
         newest: dict[bytes, tuple[int, bytes | None]] = {}
+        deleted = self.range_tombstones().as_of(MAX_TIMESTAMP)
         for key, timestamp, value in self._versions_between(lo, hi):
+            if timestamp < deleted.floor(key):
+                continue
             if key not in newest or newest[key][0] < timestamp:
                 newest[key] = timestamp, value
         return [(key, value) for key, (_, value) in sorted(newest.items()) if value is not None]

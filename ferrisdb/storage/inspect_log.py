@@ -39,10 +39,14 @@ _UNCOUNTED_BYTES: Final = 8
 _SMALLEST_BYTES: Final = _HEAD.size + 3
 
 # A length of at most MAX_COMMIT_BYTES and not 0, a checksum, two numbers below 2**40, and the
-# first byte of a msgpack array of two.
-_LOOKS_LIKE_RECORD: Final = re.compile(rb"(?=(?!\0{4})...[\x00-\x10].{4}.{5}\0{3}.{5}\0{3}\x92)", re.DOTALL)
+# first byte of a msgpack array of two or three.
+_LOOKS_LIKE_RECORD: Final = re.compile(
+    rb"(?=(?!\0{4})...[\x00-\x10].{4}.{5}\0{3}.{5}\0{3}[\x92\x93])", re.DOTALL
+)
 
 Writes = tuple[tuple[bytes, bytes | None], ...]
+Ranges = tuple[tuple[bytes, bytes | None], ...]
+"""(lo, hi), hi None for the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,11 @@ class SeenRecord:
     timestamp: int
     synced_bytes: int
     writes: Writes
+    deleted_ranges: Ranges = ()
 
     @property
     def is_mark(self) -> bool:
-        return not self.writes
+        return not self.writes and not self.deleted_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +113,22 @@ def _record_at(data: bytes, number: int, offset: int) -> SeenRecord | str:
     found = crc32(checked, crc32(_SEED.pack(number, offset, length)))
     if found != stored:
         return f"the checksum is wrong: {stored:08x} is stored, the bytes give {found:08x}"
-    writes = _decode(data[offset + _HEAD.size : end])
-    if writes is None:
+    commit = _decode(data[offset + _HEAD.size : end])
+    if commit is None:
         return "the checksum is right but it is not a list of writes"
-    return SeenRecord(offset, end, stored, timestamp, synced, writes)
+    return SeenRecord(offset, end, stored, timestamp, synced, *commit)
 
 
-def _decode(payload: bytes) -> Writes | None:
+def _decode(payload: bytes) -> tuple[Writes, Ranges] | None:
     try:
-        keys, values = msgpack.unpackb(payload)
-        is_sound = {bytes}.issuperset(map(type, keys)) and {bytes, type(None)}.issuperset(map(type, values))
-        return tuple(zip(keys, values, strict=True)) if is_sound else None
+        keys, values, *more = msgpack.unpackb(payload)
+        if len(more) > 1:
+            return None
+        ranges = tuple((lo, hi) for lo, hi in (more[0] if more else ()))
+        los, his = [lo for lo, _ in ranges], [hi for _, hi in ranges]
+        is_sound = {bytes}.issuperset(map(type, (*keys, *los)))
+        is_sound = is_sound and {bytes, type(None)}.issuperset(map(type, (*values, *his)))
+        return (tuple(zip(keys, values, strict=True)), ranges) if is_sound else None
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
 

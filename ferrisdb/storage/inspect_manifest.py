@@ -22,6 +22,7 @@ from ferrisdb.storage.commit_times import checked_samples
 from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.inspect_log import BadBytes
 from ferrisdb.storage.manifest import ManifestEdit, ManifestState, TableEntry
+from ferrisdb.storage.range_tombstones import RangeTombstone
 
 _HEAD: Final = struct.Struct("<II")  # length, crc32
 _SEED: Final = struct.Struct("<QQI")  # file number, offset, length
@@ -59,6 +60,7 @@ def add_up(edits: Iterable[SeenEdit]) -> Sum:
     """The state after these edits, as far as they fit each other."""
     state, alive = ManifestState(), dict[int, TableEntry]()
     added_at: dict[int, int] = {}
+    ranges: dict[RangeTombstone, None] = {}
     problems: list[tuple[int, str]] = []
     for seen in edits:
         edit = seen.edit
@@ -70,14 +72,31 @@ def add_up(edits: Iterable[SeenEdit]) -> Sum:
                 problems.append((seen.offset, f"the edit adds table {entry.number}, which was alive already"))
             alive[entry.number] = entry
             added_at[entry.number] = seen.offset
+        problems += ((seen.offset, problem) for problem in _add_ranges(ranges, edit))
         for name in ("oldest_log_number", "next_file_number", "last_timestamp"):
             value = getattr(edit, name)
             if value is not None and value < getattr(state, name):
                 problems.append((seen.offset, f"{name} goes back from {getattr(state, name)} to {value}"))
             if value is not None:
                 state = replace(state, **{name: value})
-    newest_first = tuple(sorted(alive.values(), key=lambda entry: entry.number, reverse=True))
-    return Sum(replace(state, tables=newest_first), added_at, tuple(problems))
+    newest_first = tuple(sorted(alive.values(), key=lambda entry: entry.largest_timestamp, reverse=True))
+    state = replace(state, tables=newest_first, deleted_ranges=tuple(ranges))
+    return Sum(state, added_at, tuple(problems))
+
+
+def _add_ranges(ranges: dict[RangeTombstone, None], edit: ManifestEdit) -> Iterator[str]:
+    """Change `ranges` by an edit; what does not fit."""
+    for tombstone in edit.deleted_ranges:
+        if tombstone.hi is not None and tombstone.hi <= tombstone.lo:
+            yield f"a range that was deleted at {tombstone.timestamp} ends before it begins"
+        if tombstone in ranges:
+            yield f"a range that was deleted at {tombstone.timestamp} is there twice"
+        ranges[tombstone] = None
+    for tombstone in edit.settled_ranges:
+        if tombstone in ranges:
+            del ranges[tombstone]
+        else:
+            yield f"the edit settles a range, deleted at {tombstone.timestamp}, that was not there"
 
 
 def _edit_at(data: bytes, number: int, offset: int) -> SeenEdit | str:
@@ -104,6 +123,8 @@ def _decode(body: bytes) -> ManifestEdit | None:
             return None
         found["added"] = tuple(TableEntry(**entry) for entry in found.get("added", ()))
         found["removed"] = tuple(found.get("removed", ()))
+        for name in ("deleted_ranges", "settled_ranges"):
+            found[name] = tuple(RangeTombstone(*triple) for triple in found.get(name, ()))
         found["commit_times"] = checked_samples(found.get("commit_times", ()))
         edit = ManifestEdit(**found)
         return edit if _has_sound_types(edit) else None
@@ -114,6 +135,9 @@ def _decode(body: bytes) -> ManifestEdit | None:
 def _has_sound_types(edit: ManifestEdit) -> bool:
     numbers = [edit.oldest_log_number, edit.next_file_number, edit.last_timestamp, *edit.removed]
     keys: list[object] = []
+    for tombstone in (*edit.deleted_ranges, *edit.settled_ranges):
+        numbers.append(tombstone.timestamp)
+        keys += [tombstone.lo, tombstone.lo if tombstone.hi is None else tombstone.hi]
     for entry in edit.added:
         numbers += [entry.number, entry.level, entry.file_bytes, entry.entry_count]
         numbers += [entry.smallest_timestamp, entry.largest_timestamp]

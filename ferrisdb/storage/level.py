@@ -42,12 +42,12 @@ class Level:
     def table_bytes(self) -> int:
         return sum(table.properties.file_bytes for table in self.tables)
 
-    def read(self, key: bytes, timestamp: int) -> Found:
-        """The newest version of `key` at or below `timestamp`."""
+    def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found:
+        """The newest version of `key` at or below `timestamp`; None when it is below `floor`."""
         position = bisect_left(self._largest_keys, key)
         if position == len(self.tables):
             return MISSING
-        return self.tables[position].read(key, timestamp)
+        return self.tables[position].read(key, timestamp, floor)
 
     def newest_timestamp(self, key: bytes, after: int = 0) -> int:
         """The timestamp of the newest version of `key`, tombstones included, when it is above
@@ -62,12 +62,13 @@ class Level:
         return newest if newest > after else 0
 
     def chunks(
-        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False, floor: int = 0
     ) -> Iterator[Chunk]:
-        """What a reader at `timestamp` sees of lo <= key < hi, table by table."""
+        """What a reader at `timestamp` sees of lo <= key < hi, table by table. No version below
+        `floor` counts."""
         tables = self.overlapping(lo, hi)
         for table in reversed(tables) if reverse else tables:
-            yield from table.chunks(lo, hi, timestamp, reverse=reverse)
+            yield from table.chunks(lo, hi, timestamp, reverse=reverse, floor=floor)
 
     def overlapping(self, lo: bytes, hi: bytes | None) -> tuple[SSTableReader, ...]:
         """The tables that may hold a key with lo <= key < hi, in key order."""

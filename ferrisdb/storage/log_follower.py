@@ -35,6 +35,7 @@ from ferrisdb.storage.env import Env, ReadFile, join
 from ferrisdb.storage.file_names import FileKind, log_name, parse_name
 from ferrisdb.storage.memtable_kinds import Memtable, new_memtable
 from ferrisdb.storage.options import MemtableKind
+from ferrisdb.storage.range_tombstones import RangeTombstone
 from ferrisdb.storage.wal import LogRecord, SegmentReader
 
 _HEAD_BYTES: Final = 24
@@ -53,6 +54,7 @@ class FollowedSegment:
         self.memtable = memtable
         self.last_timestamp = 0
         """Of the last commit read here or in front of it."""
+        self.deleted_ranges: list[RangeTombstone] = []
         self.is_spoiled = False
         self._env = env
         self._path = join(folder, log_name(number))
@@ -105,6 +107,9 @@ class FollowedSegment:
         self.is_spoiled = True
         for record in records:
             self.memtable.add(record.timestamp, dict(zip(record.keys, record.values, strict=True)))
+            self.deleted_ranges += (
+                RangeTombstone(lo, hi, record.timestamp) for lo, hi in record.deleted_ranges
+            )
 
 
 class LogFollower:

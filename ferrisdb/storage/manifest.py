@@ -36,7 +36,7 @@ from zlib import crc32
 
 import msgpack
 
-from ferrisdb.errors import CorruptionError, NotADatabase, StorageError, invariant
+from ferrisdb.errors import CorruptionError, Error, NotADatabase, StorageError, invariant
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.commit_times import CommitTimes, checked_samples, with_samples
 from ferrisdb.storage.env import AppendFile, Env, join
@@ -48,6 +48,7 @@ from ferrisdb.storage.file_header import (
     encode_header,
 )
 from ferrisdb.storage.file_names import CURRENT_NAME, CURRENT_TEMPORARY_NAME, FileNumbers, manifest_name
+from ferrisdb.storage.range_tombstones import RangeTombstone, decode_tombstones
 
 _FRAME = struct.Struct("<II")
 _CHECKED = struct.Struct("<QQI")  # file number, offset, length
@@ -80,7 +81,9 @@ class ManifestState:
     next_file_number: int = 1
     """No live file has this number or a larger one, log segments left aside."""
     last_timestamp: int = 0
-    """The last commit that is in a table."""
+    """The last commit that is in a table, or whose deleted ranges are here."""
+    deleted_ranges: tuple[RangeTombstone, ...] = ()
+    """That are not settled, in the order of their commits."""
     commit_times: CommitTimes = ()
 
 
@@ -93,6 +96,8 @@ class ManifestEdit:
     oldest_log_number: int | None = None
     next_file_number: int | None = None
     last_timestamp: int | None = None
+    deleted_ranges: tuple[RangeTombstone, ...] = ()
+    settled_ranges: tuple[RangeTombstone, ...] = ()
     commit_times: CommitTimes = ()
     """Later than those before."""
 
@@ -111,7 +116,8 @@ class Manifest:
         self._snapshot_bytes = 0
         self._numbers = FileNumbers(state.next_file_number)
         self._apply_lock = threading.Lock()
-        self._has_failed = False
+        self._failure: str | None = None
+        """How an edit failed."""
         self._version = FORMAT_VERSION
 
     @classmethod
@@ -166,18 +172,15 @@ class Manifest:
         can say what is on the disk, and a flush and a compaction write here in turns."""
         with self._apply_lock:
             invariant(self._file is not None, "an edit goes to an open manifest")
-            if self._has_failed:
-                raise StorageError(f"{self._path} takes no edit since one failed")
-            self._has_failed = True
-            edit = replace(edit, next_file_number=self._numbers.upcoming)
-            self.state = _applied(self.state, edit)
-            # Measured from the snapshot, or a state that is larger than the limit would be
-            # written whole for every edit.
-            if self._size_bytes - self._snapshot_bytes > self._limit_bytes:
-                self._roll_over()
-            else:
-                self._append(edit)
-            self._has_failed = False
+            if self._failure is not None:
+                raise StorageError(f"{self._path} takes no edit since one failed: {self._failure}")
+            try:
+                edit = replace(edit, next_file_number=self._numbers.upcoming)
+                self.state = _applied(self.state, edit)
+                self._write(edit)
+            except BaseException as error:
+                self._failure = error.message if isinstance(error, Error) else repr(error)
+                raise
 
     def close(self) -> None:
         if self._file is not None:
@@ -192,6 +195,14 @@ class Manifest:
     @property
     def _path(self) -> str:
         return join(self._folder, manifest_name(self.number))
+
+    def _write(self, edit: ManifestEdit) -> None:
+        # Measured from the snapshot, or a state that is larger than the limit would be
+        # written whole for every edit.
+        if self._size_bytes - self._snapshot_bytes > self._limit_bytes:
+            self._roll_over()
+        else:
+            self._append(edit)
 
     def _append(self, edit: ManifestEdit) -> None:
         frame = _encode(edit, self.number, self._size_bytes)
@@ -249,6 +260,7 @@ def _snapshot(state: ManifestState) -> ManifestEdit:
         state.oldest_log_number,
         state.next_file_number,
         state.last_timestamp,
+        deleted_ranges=state.deleted_ranges,
         commit_times=state.commit_times,
     )
 
@@ -276,13 +288,19 @@ def _applied(state: ManifestState, edit: ManifestEdit) -> ManifestState:
         for name in ("oldest_log_number", "next_file_number", "last_timestamp")
         if (value := getattr(edit, name)) is not None
     }
+    ranges = dict.fromkeys((*state.deleted_ranges, *edit.deleted_ranges))
+    for settled in edit.settled_ranges:
+        invariant(settled in ranges, f"the settled range {settled} was deleted")
+        del ranges[settled]
     times = with_samples(state.commit_times, edit.commit_times)
-    return replace(state, tables=tuple(tables), commit_times=times, **changes)
+    return replace(state, tables=tuple(tables), deleted_ranges=tuple(ranges), commit_times=times, **changes)
 
 
 def _place_in_tree(entry: TableEntry) -> tuple[int, int, bytes]:
-    """Flushes take their numbers one after the other, so in level 0 they tell the age."""
-    return (entry.level, -entry.number, b"") if entry.level == 0 else (entry.level, 0, entry.smallest_key)
+    """In level 0 timestamps tell the age: a table may have got its number long before its turn."""
+    if entry.level == 0:
+        return entry.level, -entry.largest_timestamp, b""
+    return entry.level, 0, entry.smallest_key
 
 
 def _encode(edit: ManifestEdit, file_number: int, offset: int) -> bytes:
@@ -338,6 +356,8 @@ def _decode(body: bytes, path: str, offset: int) -> ManifestEdit:
             raise ValueError("unknown field")
         found["added"] = tuple(TableEntry(**entry) for entry in found.get("added", ()))
         found["removed"] = tuple(found.get("removed", ()))
+        for name in ("deleted_ranges", "settled_ranges"):
+            found[name] = decode_tombstones(found.get(name, ()))
         found["commit_times"] = checked_samples(found.get("commit_times", ()))
         return ManifestEdit(**found)
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:

@@ -107,12 +107,12 @@ class SortedMemtable:
         self._version_count += len(writes)
         self._bytes += added_bytes + len(new_keys) * KEY_OVERHEAD_BYTES + len(writes) * VERSION_OVERHEAD_BYTES
 
-    def read(self, key: bytes, timestamp: int) -> Found:
-        """The newest version of `key` at or below `timestamp`."""
+    def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found:
+        """The newest version of `key` at or below `timestamp`; None when it is below `floor`."""
         version = self._newest.get(key)
         while version is not None:
             if version[0] <= timestamp:
-                return version[1]
+                return None if floor and version[0] < floor else version[1]
             version = version[2]
         return MISSING
 
@@ -121,13 +121,19 @@ class SortedMemtable:
         version = self._newest.get(key)
         return 0 if version is None else version[0]
 
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
+        """The newest of all versions of keys with lo <= key < hi; 0 when there is none."""
+        with self._order_lock:
+            keys = list(self._merge_arrivals().irange(lo, hi, inclusive=(True, False)))
+        return max((self._newest[key][0] for key in keys), default=0)
+
     def chunks(
-        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False, floor: int = 0
     ) -> Iterator[Chunk]:
         """What a reader at `timestamp` sees of lo <= key < hi, in order, a chunk at a time.
 
-        `hi` None means to the end. The first chunk is small, so that reading a few keys is
-        cheap; the next ones grow.
+        `hi` None means to the end. No version below `floor` counts. The first chunk is small,
+        so that reading a few keys is cheap; the next ones grow.
         """
         # The lock is free between two slices, and writers go on meanwhile. Still nothing is
         # missed and nothing comes twice. Missed: every version at or below `timestamp` had
@@ -142,7 +148,7 @@ class SortedMemtable:
             keys = self._slice(lo, hi, lo_is_open, slice_keys, reverse)
             if not keys:
                 return
-            chunk = self._visible(keys, timestamp)
+            chunk = self._visible(keys, timestamp, floor)
             if chunk[0]:
                 yield chunk
             if len(keys) < slice_keys:
@@ -186,15 +192,15 @@ class SortedMemtable:
         self._sorted = (keys, count + len(fresh))
         return keys
 
-    def _visible(self, keys: list[bytes], timestamp: int) -> Chunk:
+    def _visible(self, keys: list[bytes], timestamp: int, floor: int) -> Chunk:
         versions = list(map(self._newest.__getitem__, keys))
-        if max(map(_timestamp_of, versions)) <= timestamp:
+        if floor == 0 and max(map(_timestamp_of, versions)) <= timestamp:
             return keys, list(map(_value_of, versions))
         visible_keys: list[bytes] = []
         values: list[bytes | None] = []
         for key, newest in zip(keys, versions, strict=True):
             version: _Version | None = newest
-            while version is not None:
+            while version is not None and version[0] >= floor:
                 if version[0] <= timestamp:
                     visible_keys.append(key)
                     values.append(version[1])

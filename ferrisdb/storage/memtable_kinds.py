@@ -38,19 +38,22 @@ class Memtable(Protocol):
         may be told of `timestamp` only after this has returned.
         """
 
-    def read(self, key: bytes, timestamp: int) -> Found:
-        """The newest version of `key` at or below `timestamp`."""
+    def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found:
+        """The newest version of `key` at or below `timestamp`; None when it is below `floor`."""
 
     def newest_timestamp(self, key: bytes) -> int:
         """The timestamp of the newest version of `key`, tombstones included; 0 when absent."""
 
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
+        """The newest of all versions of keys with lo <= key < hi; 0 when there is none."""
+
     def chunks(
-        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False, floor: int = 0
     ) -> Iterator[Chunk]:
         """What a reader at `timestamp` sees of lo <= key < hi, in order, a chunk at a time.
 
-        `hi` None means to the end. The first chunk is small, so that reading a few keys is
-        cheap; the next ones grow.
+        `hi` None means to the end. No version below `floor` counts. The first chunk is small,
+        so that reading a few keys is cheap; the next ones grow.
         """
 
     def entries(self) -> Iterator[tuple[bytes, int, bytes | None]]:

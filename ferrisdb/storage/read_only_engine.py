@@ -35,7 +35,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 from ferrisdb.errors import (
@@ -59,6 +59,7 @@ from ferrisdb.storage.log_follower import LogChanged, LogFollower
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.pinned_tables import PinnedTables
+from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstones
 from ferrisdb.storage.read_counts import ReadCounts
 from ferrisdb.storage.recovery import arranged, is_database, open_table
 from ferrisdb.storage.sources import SealedMemtable, Sources
@@ -160,6 +161,10 @@ class ReadOnlyEngine:
             raise SnapshotTooOld(f"the moment of commit {timestamp} is no longer kept by this reader")
         return sources
 
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None, after: int) -> int:
+        """The newest commit above `after` that wrote or deleted anything of lo <= key < hi; else 0."""
+        return reads.newest_timestamp_in(self._sources_at(self._visible_timestamp), lo, hi, after)
+
     # --- looking
 
     def keep_snapshots(self, in_use: Callable[[], Collection[int]]) -> None:
@@ -198,12 +203,16 @@ class ReadOnlyEngine:
         level_zero, levels = arranged(state, tables)
         segments = self._log.segments
         flushing = tuple(
-            SealedMemtable(segment.memtable, segment.number, following.number)
+            SealedMemtable(segment.memtable, segment.number, following.number, segment.last_timestamp)
             for segment, following in reversed(list(pairwise(segments)))
             if segment.memtable.version_count
         )
         before = self._visible_timestamp
-        self._publish(self._log.last_timestamp, Sources(segments[-1].memtable, flushing, level_zero, levels))
+        in_log = chain.from_iterable(segment.deleted_ranges for segment in segments)
+        tombstones = RangeTombstones((*state.deleted_ranges, *in_log))
+        active, flushed = segments[-1].memtable, state.last_timestamp
+        sources = Sources(active, flushing, level_zero, levels, tombstones, flushed)
+        self._publish(self._log.last_timestamp, sources)
         return self._visible_timestamp != before
 
     def _publish(self, timestamp: int, sources: Sources) -> None:
@@ -251,9 +260,15 @@ class ReadOnlyEngine:
 
     # --- what only a writer can do
 
-    def commit(self, writes: Mapping[bytes, bytes | None], durability: Durability | None = None) -> int:
+    def commit(
+        self,
+        writes: Mapping[bytes, bytes | None],
+        durability: Durability | None = None,
+        *,
+        deleted_ranges: Sequence[DeletedRange] = (),
+    ) -> int:
         """Raises ReadOnlyStore, unless there is nothing to write."""
-        if writes:
+        if writes or deleted_ranges:
             raise ReadOnlyStore("commit")
         return self.visible_timestamp
 
@@ -319,6 +334,8 @@ class ReadOnlyEngine:
             compaction_failures=0,
             compaction_error=None,
             filtered_versions=0,
+            live_range_tombstones=len(sources.range_tombstones.all),
+            dropped_tables=0,
             cache_evictions=self._cache.evictions,
             cache_passed_through=self._cache.passed_through,
             committed_bytes=0,

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from ferrisdb.errors import CorruptionError, NotADatabase
 from ferrisdb.immutable import immutable
@@ -45,6 +45,7 @@ from ferrisdb.storage.level import EMPTY_LEVELS, LEVEL_COUNT, Level
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
 from ferrisdb.storage.memtable_kinds import Memtable, new_memtable
 from ferrisdb.storage.options import RecoveryMode, StorageOptions
+from ferrisdb.storage.range_tombstones import RangeTombstone, RangeTombstones
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.sources import LiveSources, SealedMemtable, Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
@@ -71,6 +72,8 @@ class _Segment:
     sound_bytes: int
     has_mark: bool
     version: int
+    last_timestamp: int
+    deleted_ranges: tuple[RangeTombstone, ...] = ()
     commit_count: int = 0
     cut_bytes: int = 0
     """Behind what is sound."""
@@ -210,7 +213,7 @@ def _recover(
         numbers = FileNumbers(upcoming)
         manifest.open_for_edits(numbers, is_whole=is_whole)
         if last.version < FORMAT_VERSION:
-            log, last = _begin_segment(env, folder, log, numbers.take(), options)
+            log, last = _begin_segment(env, folder, log, numbers.take(), last)
             segments.append(last)
         _remove_orphans(env, folder, manifest)
     except BaseException:
@@ -218,12 +221,15 @@ def _recover(
             table.close()
         raise
     sealed = tuple(
-        SealedMemtable(segment.memtable, segment.number, following.number)
+        SealedMemtable(segment.memtable, segment.number, following.number, segment.last_timestamp)
         for segment, following in reversed(list(pairwise(segments)))
-        if segment.memtable.version_count
+        if segment.memtable.version_count or segment.deleted_ranges
     )
     level_zero, levels = arranged(manifest.state, tables)
-    sources = LiveSources(Sources(last.memtable, sealed, level_zero, levels), events)
+    in_log = chain.from_iterable(segment.deleted_ranges for segment in segments)
+    tombstones = RangeTombstones((*manifest.state.deleted_ranges, *in_log))
+    flushed = manifest.state.last_timestamp
+    sources = LiveSources(Sources(last.memtable, sealed, level_zero, levels, tombstones, flushed), events)
     events.emit(_finished(sources, start_s, replayed))
     return Recovered(manifest, numbers, log, sources, last_timestamp)
 
@@ -297,8 +303,10 @@ def _replay_segments(
         )
         memtable = new_memtable(options.memtable)
         commit_count = 0
+        deleted_ranges: list[RangeTombstone] = []
         for record in reader:
             memtable.add(record.timestamp, dict(zip(record.keys, record.values, strict=True)))
+            deleted_ranges += (RangeTombstone(lo, hi, record.timestamp) for lo, hi in record.deleted_ranges)
             commit_count += 1
         last_timestamp = reader.last_timestamp
         segments.append(
@@ -308,6 +316,8 @@ def _replay_segments(
                 reader.sound_bytes,
                 reader.has_mark,
                 reader.version,
+                last_timestamp,
+                tuple(deleted_ranges),
                 commit_count,
                 len(data) - reader.sound_bytes,
             )
@@ -322,12 +332,14 @@ def _continue_log(env: Env, folder: str, segment: _Segment) -> LogWriter:
 
 
 def _begin_segment(
-    env: Env, folder: str, old: LogWriter, number: int, options: StorageOptions
+    env: Env, folder: str, old_log: LogWriter, number: int, old: _Segment
 ) -> tuple[LogWriter, _Segment]:
     """Leave a segment of an older format version as it is: our records are not for it."""
-    old.close()
+    old_log.close()
     log = LogWriter.create(env, folder, number)
-    return log, _Segment(number, new_memtable(options.memtable), log.size_bytes, log.has_mark, FORMAT_VERSION)
+    return log, _Segment(
+        number, old.memtable.empty_twin(), log.size_bytes, log.has_mark, FORMAT_VERSION, old.last_timestamp
+    )
 
 
 def _highest_number(env: Env, folder: str) -> int:

@@ -15,8 +15,8 @@ A salvage that does not come to its end must not leave something that looks like
 the target is made without the one file that makes a folder a database: CURRENT is put
 aside when the target is created, and put in its place when all is on the disk.
 
-Everything that a version's visibility rests on must be honoured here: it is the timestamp alone,
-and a test fails when records or the manifest come to hold more.
+Everything that a version's visibility rests on must be honoured here: it is its timestamp, and
+the ranges that were deleted. A test fails when records or the manifest come to hold more.
 
 Limits: memory is the log and, of each table, the places of its blocks. A commit of which a part
 was in a lost block and a part was not is saved in part, and nobody can tell.
@@ -36,7 +36,10 @@ from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import Env, FileLock, join
 from ferrisdb.storage.file_names import CURRENT_NAME, LOCK_NAME
 from ferrisdb.storage.inspect_folder import require_database
+from ferrisdb.storage.limits import MAX_TIMESTAMP
 from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.storage.range_tombstones import RangeTombstones
+from ferrisdb.storage.salvage_log import deleted_ranges_of
 from ferrisdb.storage.salvage_report import Damage, SalvageReport
 from ferrisdb.storage.salvage_source import Progress, Source, read_source
 from ferrisdb.storage.salvage_table import TableSurvey, read_rows
@@ -103,7 +106,8 @@ def _lock(env: Env, source: str) -> tuple[FileLock | None, tuple[str, ...]]:
 
 
 def _newest(env: Env, found: Source) -> Iterator[Row]:
-    """Of each key the newest version, in key order; tombstones too."""
+    """Of each key the newest version, in key order; tombstones too, and one for each key whose
+    versions are all in a range that was deleted later."""
     streams: list[Iterator[Row]] = []
     for tables in _disjoint(found.tables):
         streams.append(chain.from_iterable(read_rows(env, table) for table in tables))
@@ -111,11 +115,14 @@ def _newest(env: Env, found: Source) -> Iterator[Row]:
         (key, record.timestamp, value) for record in found.log.records for key, value in record.writes
     ]
     streams.append(iter(sorted(versions, key=_place)))
+    tombstones = RangeTombstones((*found.deleted_ranges, *deleted_ranges_of(found.log.records)))
     last_key = None
     for row in heapq.merge(*streams, key=_place):
-        if row[0] != last_key:
-            last_key = row[0]
-            yield row
+        key, timestamp, _ = row
+        if key != last_key:
+            last_key = key
+            deleted_at = tombstones.floor(key, MAX_TIMESTAMP)
+            yield row if timestamp >= deleted_at else (key, deleted_at, None)
 
 
 def _place(row: Row) -> tuple[bytes, int]:

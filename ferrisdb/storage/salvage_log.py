@@ -16,7 +16,7 @@ Limits: all sound records are in memory together, as in a recovery.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ferrisdb.errors import CorruptionError, Error
@@ -25,6 +25,7 @@ from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.file_header import WAL_MAGIC, check_header
 from ferrisdb.storage.file_names import log_name
 from ferrisdb.storage.inspect_log import BadBytes, SeenRecord, read_records
+from ferrisdb.storage.range_tombstones import RangeTombstone
 from ferrisdb.storage.salvage_report import Damage
 
 
@@ -117,3 +118,10 @@ class _LogSalvage:
         self._last_timestamp = newest
         if not record.is_mark:
             self._found.records.append(record)
+
+
+def deleted_ranges_of(records: Iterable[SeenRecord]) -> list[RangeTombstone]:
+    """What these commits have deleted by ranges."""
+    return [
+        RangeTombstone(lo, hi, record.timestamp) for record in records for lo, hi in record.deleted_ranges
+    ]

@@ -27,7 +27,7 @@ from ferrisdb.storage.flush import describe_table
 from ferrisdb.storage.inspect_log import SeenRecord
 from ferrisdb.storage.manifest import Manifest, ManifestEdit, ManifestState, TableEntry
 from ferrisdb.storage.options import StorageOptions
-from ferrisdb.storage.salvage_log import SalvagedLog, salvage_log
+from ferrisdb.storage.salvage_log import SalvagedLog, deleted_ranges_of, salvage_log
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.sstable_writer import write_sstable
@@ -61,7 +61,14 @@ def mend_log(env: Env, folder: str, options: StorageOptions) -> RecoveryReport |
         # Every name in the folder must be on disk before the edit that relies on it.
         env.sync_directory(folder)
         last = log.records[-1].timestamp if log.records else state.last_timestamp
-        manifest.apply(ManifestEdit(added=added, oldest_log_number=new_log.number, last_timestamp=last))
+        manifest.apply(
+            ManifestEdit(
+                added=added,
+                oldest_log_number=new_log.number,
+                last_timestamp=last,
+                deleted_ranges=tuple(deleted_ranges_of(log.records)),
+            )
+        )
     finally:
         manifest.close()
     return RecoveryReport(tuple(log.damages), len(log.records), kept_aside)

@@ -34,6 +34,7 @@ from ferrisdb.storage.file_names import (
 from ferrisdb.storage.inspect_log import BadBytes
 from ferrisdb.storage.inspect_manifest import SeenEdit, add_up, read_edits
 from ferrisdb.storage.manifest import ManifestState, TableEntry, read_current
+from ferrisdb.storage.range_tombstones import RangeTombstone
 from ferrisdb.storage.salvage_log import SalvagedLog, salvage_log
 from ferrisdb.storage.salvage_report import Damage
 from ferrisdb.storage.salvage_table import TableSurvey, survey_table
@@ -50,6 +51,8 @@ class Source:
     damages: list[Damage]
     notes: list[str]
     used_manifest: bool
+    deleted_ranges: tuple[RangeTombstone, ...]
+    """Of the manifest. What it says was deleted was deleted, also where its end is missing."""
 
 
 @dataclass
@@ -101,7 +104,7 @@ def read_source(env: Env, folder: str, progress: Progress) -> Source:
         notes.append(
             "the log does not end as a database that was closed leaves it: its last commits may be missing"
         )
-    return Source(tables, log, damages, notes, used_manifest)
+    return Source(tables, log, damages, notes, used_manifest, state.deleted_ranges)
 
 
 def _gap_before_log(

@@ -76,16 +76,19 @@ class SkipListMemtable:
         self._version_count += len(writes)
         self._bytes += added_bytes
 
-    def read(self, key: bytes, timestamp: int) -> Found:
+    def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found:
         node = self._list.find(key)
-        return MISSING if node is None else _visible(node, timestamp)
+        return MISSING if node is None else _visible(node, timestamp, floor)
 
     def newest_timestamp(self, key: bytes) -> int:
         node = self._list.find(key)
         return 0 if node is None else node.content[0]
 
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
+        return max((node.content[0] for node in self._forward(lo, hi)), default=0)
+
     def chunks(
-        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False, floor: int = 0
     ) -> Iterator[Chunk]:
         # No lock, and nothing kept but one node. A key that arrives while we walk has only
         # versions above `timestamp`, so it makes no difference whether we come past it.
@@ -94,7 +97,7 @@ class SkipListMemtable:
         values: list[bytes | None] = []
         slice_keys = FIRST_SLICE_KEYS
         for node in nodes:
-            found = _visible(node, timestamp)
+            found = _visible(node, timestamp, floor)
             if found is MISSING:
                 continue
             keys.append(node.key)
@@ -126,11 +129,11 @@ class SkipListMemtable:
             node = self._list.last_before(node.key)
 
 
-def _visible(node: Node[_Version], timestamp: int) -> Found:
-    """The newest version at or below `timestamp`."""
+def _visible(node: Node[_Version], timestamp: int, floor: int) -> Found:
+    """The newest version at or below `timestamp`; None when it is below `floor`."""
     version: _Version | None = node.content
     while version is not None:
         if version[0] <= timestamp:
-            return version[1]
+            return None if floor and version[0] < floor else version[1]
         version = version[2]
     return MISSING

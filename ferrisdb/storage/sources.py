@@ -11,12 +11,16 @@ exchanged in one step.
 
 Of any key, a source's versions are newer than those in all sources behind it. So the first
 source that has something to say is right.
+
+The deleted ranges (`range_tombstones`) are part of the set, so that a reader has tables and
+tombstones that fit each other: one that is settled, because no table has a version any more
+that it hides, is still there for those who read the tables of before.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -27,6 +31,7 @@ from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.events import LiveTable, TableAdded, TableMoved, TableRemoved
 from ferrisdb.storage.level import LEVEL_COUNT, Level
 from ferrisdb.storage.memtable_kinds import Memtable
+from ferrisdb.storage.range_tombstones import NO_RANGE_TOMBSTONES, RangeTombstone, RangeTombstones
 from ferrisdb.storage.read_counts import ReadCounts
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.version import Chunk, Found
@@ -35,12 +40,12 @@ from ferrisdb.storage.version import Chunk, Found
 class Source(Protocol):
     """What memtables and tables have in common."""
 
-    def read(self, key: bytes, timestamp: int) -> Found: ...
+    def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found: ...
 
     def newest_timestamp(self, key: bytes) -> int: ...
 
     def chunks(
-        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False, floor: int = 0
     ) -> Iterator[Chunk]: ...
 
 
@@ -52,6 +57,8 @@ class SealedMemtable:
     log_number: int
     next_log_number: int
     """The segment after it: the oldest one that is needed when the memtable is flushed."""
+    last_timestamp: int
+    """Of the last commit in it, or before it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,9 @@ class Sources:
     """Newest first: each may hold any key."""
     levels: tuple[Level, ...]
     """Level 1 and on; some may be empty."""
+    range_tombstones: RangeTombstones = NO_RANGE_TOMBSTONES
+    flushed_timestamp: int = 0
+    """The last commit that is in these tables and in the manifest, deleted ranges included."""
 
     @cached_property
     def tables(self) -> tuple[SSTableReader, ...]:
@@ -71,6 +81,12 @@ class Sources:
     @cached_property
     def memtables(self) -> tuple[Memtable, ...]:
         return (self.active, *(sealed.memtable for sealed in self.flushing))
+
+    @cached_property
+    def active_range_count(self) -> int:
+        """Deleted ranges of the commits in the active memtable."""
+        before = self.flushing[0].last_timestamp if self.flushing else self.flushed_timestamp
+        return sum(tombstone.timestamp > before for tombstone in self.range_tombstones.all)
 
     @cached_property
     def newest_first(self) -> tuple[Source, ...]:
@@ -104,31 +120,54 @@ class LiveSources:
         self.changed = threading.Condition()
         """Its lock guards the changes of `now`; notified after each."""
 
-    def seal_active(self, log_number: int, next_log_number: int) -> None:
+    def seal_active(self, log_number: int, next_log_number: int, last_timestamp: int) -> None:
         """Put an empty memtable in front of the active one."""
         with self.changed:
-            sealed = SealedMemtable(self.now.active, log_number, next_log_number)
+            sealed = SealedMemtable(self.now.active, log_number, next_log_number, last_timestamp)
             self.now = replace(
                 self.now, active=sealed.memtable.empty_twin(), flushing=(sealed, *self.now.flushing)
             )
             self.changed.notify_all()
 
-    def replace_oldest_memtable(self, table: SSTableReader) -> None:
-        """The oldest memtable is flushed: from now on its table is read."""
-        table.counts = self.read_counts[0]
+    def replace_oldest_memtable(self, table: SSTableReader | None) -> None:
+        """The oldest memtable is flushed: from now on its table is read. None when it had only
+        deleted ranges."""
+        if table is not None:
+            table.counts = self.read_counts[0]
         with self.changed:
+            *waiting, flushed = self.now.flushing
+            added = () if table is None else (table,)
             self.now = replace(
-                self.now, flushing=self.now.flushing[:-1], level_zero=(table, *self.now.level_zero)
+                self.now,
+                flushing=tuple(waiting),
+                level_zero=newest_first((*added, *self.now.level_zero)),
+                flushed_timestamp=flushed.last_timestamp,
             )
             self.changed.notify_all()
             # Under the lock, here and below: a compaction may take the table the next moment,
             # and nobody may hear that it is gone before they hear that it is there.
-            self.events.emit(TableAdded(self.events.now_s(), _live_table(table, 0)))
+            if table is not None:
+                self.events.emit(TableAdded(self.events.now_s(), _live_table(table, 0)))
+
+    def add_range_tombstones(self, added: Sequence[RangeTombstone]) -> None:
+        """Newer than all that are here, oldest first. Before a reader is told of their commits."""
+        with self.changed:
+            tombstones = self.now.range_tombstones.with_added(added)
+            self.now = replace(self.now, range_tombstones=tombstones)
+
+    def remove_range_tombstones(self, settled: Collection[RangeTombstone]) -> None:
+        """No source has a version any more that these hide."""
+        with self.changed:
+            tombstones = self.now.range_tombstones.without(settled)
+            self.now = replace(self.now, range_tombstones=tombstones)
 
     def replace_tables(self, removed: Collection[int], level: int, added: Sequence[SSTableReader]) -> None:
         """From now on the tables `added` of `level` are read, in place of those with these numbers."""
         with self.changed:
             now = self.now
+            level_zero = [table for table in now.level_zero if table.number not in removed]
+            if level == 0:
+                level_zero += added
             levels = list(now.levels)
             for number in range(1, LEVEL_COUNT):
                 tables = levels[number - 1].tables
@@ -139,7 +178,7 @@ class LiveSources:
                     levels[number - 1] = Level(kept)
             self.now = replace(
                 now,
-                level_zero=tuple(table for table in now.level_zero if table.number not in removed),
+                level_zero=newest_first(level_zero),
                 levels=tuple(levels),
             )
             self.changed.notify_all()
@@ -176,3 +215,8 @@ class LiveSources:
 
 def _live_table(table: SSTableReader, level: int) -> LiveTable:
     return LiveTable(table.number, level, table.properties.file_bytes)
+
+
+def newest_first(level_zero: Iterable[SSTableReader]) -> tuple[SSTableReader, ...]:
+    """Tables of level 0, whose timestamps do not overlap, by age. Their numbers say nothing."""
+    return tuple(sorted(level_zero, key=lambda table: -table.properties.largest_timestamp))

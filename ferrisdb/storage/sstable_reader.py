@@ -94,10 +94,12 @@ class SSTableReader:
         self._cache.drop(self.number, self._offsets)
         self._file.close()
 
-    def read(self, key: bytes, timestamp: int) -> Found:
-        """The newest version of `key` at or below `timestamp`."""
+    def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found:
+        """The newest version of `key` at or below `timestamp`; None when it is below `floor`."""
+        if floor and floor > self.properties.largest_timestamp:
+            return MISSING
         number = self._find_block(key)
-        return MISSING if number is None else self._read_from(number, key, timestamp)
+        return MISSING if number is None else self._read_from(number, key, timestamp, floor)
 
     def newest_timestamp(self, key: bytes) -> int:
         """The timestamp of the newest version of `key`, tombstones included; 0 when absent."""
@@ -109,17 +111,48 @@ class SSTableReader:
             self.counts.bloom_false_positives += 1
         return newest
 
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
+        """The newest of all versions of keys with lo <= key < hi; 0 when there is none."""
+        found = self.properties
+        if lo <= found.smallest_key and (hi is None or found.largest_key < hi):
+            return found.largest_timestamp
+        numbers = self.blocks_between(lo, hi)
+        return max((self._block(number).newest_timestamp_in(lo, hi) for number in numbers), default=0)
+
+    def holds_below(self, lo: bytes, hi: bytes | None, floor: int) -> bool:
+        """Whether a version below `floor` of a key with lo <= key < hi is here."""
+        if self.properties.smallest_timestamp >= floor:
+            return False
+        for number in self.blocks_between(lo, hi):
+            block = self._load(number)
+            start = bisect_left(block.keys, lo)
+            stop = len(block.keys) if hi is None else bisect_left(block.keys, hi)
+            if min(block.timestamps[start:stop], default=floor) < floor:
+                return True
+        return False
+
+    def blocks_between(self, lo: bytes, hi: bytes | None) -> range:
+        """Numbers of the blocks that may hold a key with lo <= key < hi."""
+        stop = len(self._first_keys) if hi is None else bisect_left(self._first_keys, hi)
+        return range(bisect_left(self._last_keys, lo), stop)
+
     def chunks(
-        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False
+        self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False, floor: int = 0
     ) -> Iterator[Chunk]:
         """What a reader at `timestamp` sees of lo <= key < hi, in order, a block at a time.
 
-        `hi` None means to the end. A block is read when its chunk is asked for.
+        `hi` None means to the end. No version below `floor` counts. A block is read when its
+        chunk is asked for.
         """
+        if floor > self.properties.largest_timestamp:
+            return
+        if floor <= self.properties.smallest_timestamp:
+            # It hides nothing here, and blocks need not be looked through.
+            floor = 0
         first = bisect_left(self._last_keys, lo)
         stop = len(self._first_keys) if hi is None else bisect_left(self._first_keys, hi)
         for number in range(stop - 1, first - 1, -1) if reverse else range(first, stop):
-            chunk = self._visible(number, timestamp)
+            chunk = self._visible(number, timestamp, floor)
             if self._first_keys[number] < lo or (hi is not None and self._last_keys[number] >= hi):
                 chunk = clip(chunk, lo, hi)
             keys, values = chunk
@@ -187,36 +220,36 @@ class SSTableReader:
             return None
         return number
 
-    def _read_from(self, number: int, key: bytes, timestamp: int) -> Found:
+    def _read_from(self, number: int, key: bytes, timestamp: int, floor: int) -> Found:
         """Search block `number`, whose range covers `key`, and those its versions run on to."""
         while self._last_keys[number] == key and self._continues[number + 1]:
             # Where the next block does not begin below the reader's timestamp, all that this
             # one holds of the key is too new for the reader.
             if self._first_timestamps[number + 1] < timestamp:
-                found = self._block(number).read(key, timestamp)
+                found = self._block(number).read(key, timestamp, floor)
                 if found is not MISSING:
                     return found
                 self.counts.further_blocks += 1
             number += 1
         block = self._block(number)
-        found = block.read(key, timestamp)
+        found = block.read(key, timestamp, floor)
         # A key whose versions are all too new is there, and the filter was right.
         if found is MISSING and block.newest_timestamp_of(key) == 0:
             self.counts.bloom_false_positives += 1
         return found
 
-    def _visible(self, number: int, timestamp: int) -> Chunk:
+    def _visible(self, number: int, timestamp: int, floor: int) -> Chunk:
         """What a reader at `timestamp` sees of the keys that begin in block `number`."""
         first_key, last_key = self._first_keys[number], self._last_keys[number]
         if self._continues[number] and first_key == last_key:
             return [], []
         self.counts.scanned_blocks += 1
-        keys, values = self._block(number).visible(timestamp)
+        keys, values = self._block(number).visible(timestamp, floor)
         if self._continues[number] and keys and keys[0] == first_key:
             keys, values = keys[1:], values[1:]
         if self._continues[number + 1] and (not keys or keys[-1] != last_key):
             self.counts.scanned_blocks += 1
-            found = self._read_from(number + 1, last_key, timestamp)
+            found = self._read_from(number + 1, last_key, timestamp, floor)
             if found is not MISSING:
                 keys, values = [*keys, last_key], [*values, found]
         return keys, values

@@ -33,6 +33,8 @@ class EngineStatistics:
     cache_bytes: int
     tables_per_level: tuple[int, ...]
     """From level 0 on."""
+    live_range_tombstones: int
+    """Deleted ranges that hide something, as far as is known."""
     is_compacting: bool
     compactions: int
     """Tables that were rewritten into others, counted in batches."""
@@ -42,6 +44,8 @@ class EngineStatistics:
     compaction_written_bytes: int
     collected_versions: int
     """That nobody could read any more."""
+    dropped_tables: int
+    """Removed without being read: all that they had lay in deleted ranges."""
     obsolete_tables: int
     """Whose files are kept for readers that began before a compaction."""
     slowed_groups: int
@@ -90,6 +94,7 @@ class CompactionStatistics:
     read_bytes: int = 0
     written_bytes: int = 0
     collected_versions: int = 0
+    dropped_tables: int = 0
     filtered_versions: int = 0
     slowed_groups: int = 0
     stops: int = 0

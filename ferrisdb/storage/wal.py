@@ -10,6 +10,7 @@ header and then records; a record is one whole commit:
               \\______ covers segment number, offset, length, and all to its right
 
 A deleted key has the value nil. The keys are those of one commit, each once, in any order.
+A commit that deletes ranges has a third array, of pairs [lo, hi], in its payload.
 Timestamps are consecutive, from record to record and from segment to segment.
 
 The rule: a record is whole or it never was. A crash tears only what was not yet synced, and
@@ -23,7 +24,7 @@ segment were known to be on disk when the record was written.
 
 So reading ends at the first bad record of the last segment, unless a later record vouches
 for it: that is a CorruptionError, as is any bad record in an earlier segment (which was
-synced before the next one began). A record without keys is a mark: it only vouches for all
+synced before the next one began). A record without keys and ranges is a mark: it only vouches for all
 before it, and carries the last timestamp. Closing writes one, so that every later loss in
 a log that was closed is seen as what it is.
 
@@ -60,6 +61,7 @@ from ferrisdb.storage.file_header import FORMAT_VERSION, HEADER_BYTES, WAL_MAGIC
 from ferrisdb.storage.file_names import log_name
 from ferrisdb.storage.interrupts import is_interrupt
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES
+from ferrisdb.storage.range_tombstones import DeletedRange, is_range
 
 _HEAD = struct.Struct("<IIQQ")  # length, crc32, timestamp, synced
 _CHECKED = struct.Struct("<QQIQQ")  # segment number, offset, length, timestamp, synced
@@ -78,9 +80,12 @@ RESERVE_STEP_BYTES = 16 * 1024
 _PACKER_BYTES = 4096
 
 
-def encode_writes(writes: Mapping[bytes, bytes | None]) -> bytes:
+def encode_writes(writes: Mapping[bytes, bytes | None], deleted_ranges: Sequence[DeletedRange] = ()) -> bytes:
     """The payload of a commit's record."""
-    payload: bytes = msgpack.Packer(buf_size=_PACKER_BYTES).pack((list(writes), list(writes.values())))
+    columns: tuple[Sequence[object], ...] = (list(writes), list(writes.values()))
+    if deleted_ranges:
+        columns = (*columns, deleted_ranges)
+    payload: bytes = msgpack.Packer(buf_size=_PACKER_BYTES).pack(columns)
     return payload
 
 
@@ -256,6 +261,7 @@ class LogRecord(NamedTuple):
     keys: list[bytes]
     values: list[bytes | None]
     offset: int
+    deleted_ranges: tuple[DeletedRange, ...] = ()
 
 
 class _Frame(NamedTuple):
@@ -312,12 +318,12 @@ class SegmentReader:
                 if not (self._is_last and only_zeros(self._data, offset)):
                     self._refuse_damage(offset)
                 break
-            keys, values = self._decode(frame, offset)
-            self._check_timestamp(frame.timestamp, is_mark=not keys, offset=offset)
-            self.has_mark = not keys
-            if keys:
+            keys, values, deleted_ranges = self._decode(frame, offset)
+            self.has_mark = not keys and not deleted_ranges
+            self._check_timestamp(frame.timestamp, is_mark=self.has_mark, offset=offset)
+            if not self.has_mark:
                 self.last_timestamp = frame.timestamp
-                yield LogRecord(frame.timestamp, keys, values, self._starts_at + offset)
+                yield LogRecord(frame.timestamp, keys, values, self._starts_at + offset, deleted_ranges)
             offset = frame.end
         self.sound_bytes = self._starts_at + offset
 
@@ -346,11 +352,16 @@ class SegmentReader:
             return None
         return _Frame(timestamp, synced, payload_start, end)
 
-    def _decode(self, frame: _Frame, offset: int) -> tuple[list[bytes], list[bytes | None]]:
+    def _decode(
+        self, frame: _Frame, offset: int
+    ) -> tuple[list[bytes], list[bytes | None], tuple[DeletedRange, ...]]:
         try:
-            keys, values = msgpack.unpackb(memoryview(self._data)[frame.payload_start : frame.end])
+            keys, values, *more = msgpack.unpackb(memoryview(self._data)[frame.payload_start : frame.end])
+            deleted_ranges = tuple((lo, hi) for lo, hi in (more[0] if more else ()))
             sound = (
-                len(keys) == len(values)
+                len(more) <= 1
+                and all(map(is_range, deleted_ranges))
+                and len(keys) == len(values)
                 and {bytes}.issuperset(map(type, keys))
                 and {bytes, type(None)}.issuperset(map(type, values))
             )
@@ -358,7 +369,7 @@ class SegmentReader:
             sound = False
         if not sound:
             raise self._corruption("the record's checksum is right but it is not a list of writes", offset)
-        return keys, values
+        return keys, values, deleted_ranges
 
     def _check_timestamp(self, timestamp: int, *, is_mark: bool, offset: int) -> None:
         expected = self.last_timestamp if is_mark else self.last_timestamp + 1

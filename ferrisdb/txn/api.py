@@ -103,6 +103,19 @@ class Transaction(Protocol):
     def delete(self, key: bytes) -> None:
         """As `put`. Deleting what is not there is no error."""
 
+    def delete_range(self, lo: bytes, hi: bytes | None) -> None:
+        """Delete all keys with lo <= key < hi; `hi` None is the end. An empty range is no error.
+
+        It costs the same however many keys there are. What this transaction has put into the
+        range goes, too; what it puts there later stays.
+
+        The whole range counts as written, keys that are not there included. It waits for every
+        other open transaction that has written or locked a key of it, and until this one ends
+        others wait who write or lock one. Raises as `put` does: SerializationFailure when a
+        transaction that this snapshot does not see has committed anything in the range;
+        TransactionTooLarge, now or at commit, when too many deleted ranges are alive.
+        """
+
     def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
         """Hold the keys until the end without writing them. Raises as `put` does.
 

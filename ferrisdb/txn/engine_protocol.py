@@ -9,6 +9,7 @@ from ferrisdb.storage.env import Env
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.options import Durability
 from ferrisdb.storage.pinned_tables import PinnedTables
+from ferrisdb.storage.range_tombstones import DeletedRange
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 
@@ -35,7 +36,15 @@ class StorageEngine(Protocol):
 
     def newest_timestamp(self, key: bytes, after: int) -> int: ...
 
-    def commit(self, writes: Mapping[bytes, bytes | None], durability: Durability | None = None) -> int: ...
+    def newest_timestamp_in(self, lo: bytes, hi: bytes | None, after: int) -> int: ...
+
+    def commit(
+        self,
+        writes: Mapping[bytes, bytes | None],
+        durability: Durability | None = None,
+        *,
+        deleted_ranges: Sequence[DeletedRange] = (),
+    ) -> int: ...
 
     def flush(self) -> None: ...
 

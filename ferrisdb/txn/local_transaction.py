@@ -78,14 +78,15 @@ class LocalTransaction:
         own = self._writes.values
         if key in own:
             return own[key]
+        if self._writes.deleted_ranges and self._writes.has_deleted(key):
+            return None
         return self._engine.read(key, snapshot)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         snapshot = self._reads_at()
-        own = self._writes.values
-        if not own:
+        if not self._writes.values and not self._writes.deleted_ranges:
             return self._engine.read_many(keys, snapshot)
-        return [own[key] if key in own else self._engine.read(key, snapshot) for key in keys]
+        return [self.get(key) for key in keys]
 
     def scan(
         self, lo: bytes, hi: bytes | None, *, reverse: bool = False, limit: int | None = None
@@ -98,12 +99,24 @@ class LocalTransaction:
         snapshot = self._reads_at()
         if hi is not None and hi <= lo:
             return iter(())
-        batches = self._engine.scan(lo, hi, snapshot, reverse=reverse)
+        if self._writes.deleted_ranges:
+            batches = self._scan_what_is_left(lo, hi, snapshot, reverse)
+        else:
+            batches = self._engine.scan(lo, hi, snapshot, reverse=reverse)
         own_keys = self._writes.keys_between(lo, hi)
         if not own_keys:
             return batches
         values = self._writes.values
         return overlay(batches, own_keys, {key: values[key] for key in own_keys}, reverse)
+
+    def _scan_what_is_left(
+        self, lo: bytes, hi: bytes | None, snapshot: int, reverse: bool
+    ) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """The snapshot but for the ranges that this transaction has deleted."""
+        gaps = self._writes.gaps_between(lo, hi)
+        # All are begun now: where to look is settled when a scan is asked for.
+        parts = [self._engine.scan(*gap, snapshot, reverse=reverse) for gap in gaps]
+        return itertools.chain.from_iterable(reversed(parts) if reverse else parts)
 
     def put(self, key: bytes, value: bytes) -> None:
         if len(value) > MAX_VALUE_BYTES:
@@ -112,6 +125,16 @@ class LocalTransaction:
 
     def delete(self, key: bytes) -> None:
         self._write(key, None)
+
+    def delete_range(self, lo: bytes, hi: bytes | None) -> None:
+        self._check_writable()
+        if hi is not None and hi <= lo:
+            return
+        longest = max(len(lo), len(hi or b""))
+        if longest > MAX_KEY_BYTES:
+            raise errors.KeyTooLarge(f"a bound has {longest} bytes; at most {MAX_KEY_BYTES} fit")
+        self._take_range(lo, hi)
+        self._writes.delete_range(lo, hi)
 
     def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
         self._check_writable()
@@ -128,12 +151,14 @@ class LocalTransaction:
 
     def commit(self) -> CommitToken:
         snapshot = self._reads_at()
-        if not self._writes.values:
+        if not self._writes.values and not self._writes.deleted_ranges:
             self._end(None)
             return CommitToken(snapshot)
         timestamp: int | None = None
         try:
-            timestamp = self._engine.commit(self._writes.values, self._durability)
+            timestamp = self._engine.commit(
+                self._writes.values, self._durability, deleted_ranges=self._writes.deleted_ranges
+            )
         except LogWriteFailed as failure:
             raise errors.CommitUnknown(
                 f"transaction {self.id} may or may not be committed: {failure.message}",
@@ -175,6 +200,22 @@ class LocalTransaction:
             self._check_first_updater(key, mode, self._reads_at())
         except errors.Retryable:
             # There is no way on from here at this snapshot, and others may wait for us.
+            self._end(None)
+            raise
+
+    def _take_range(self, lo: bytes, hi: bytes | None) -> None:
+        owner = self.lock_owner
+        owner.thread_id = threading.get_ident()
+        try:
+            self._locks.acquire_range(owner, lo, hi)
+            # Only now, for the reason given in `_take`.
+            snapshot = self._reads_at()
+            newest = self._engine.newest_timestamp_in(lo, hi, snapshot)
+            if newest:
+                raise self._too_late(f"a key of its range was changed by a commit at {newest}")
+            if self._locks.share_trace_in(lo, hi) > snapshot:
+                raise self._too_late("a transaction that relied on a key of its range has committed")
+        except errors.Retryable:
             self._end(None)
             raise
 

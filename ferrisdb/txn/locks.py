@@ -20,17 +20,21 @@ meet in time can't break what one of them read and relied on. The trace is kept 
 `MAX_SHARE_TRACES` keys; past that the oldest are merged into one number that stands for
 all keys, which may abort a writer needlessly, never the other way round.
 
+Locks on ranges stand beside those on keys: see `range_locks`.
+
 Limits: no lock timeout, NOWAIT or SKIP LOCKED yet. One mutex guards the table.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from ferrisdb import errors
 from ferrisdb.txn.api import LockMode
+from ferrisdb.txn.range_locks import RangeLocks, RangeWaiter, covers, within
 
 MAX_SHARE_TRACES = 100_000
 
@@ -38,23 +42,25 @@ MAX_SHARE_TRACES = 100_000
 class LockOwner:
     """A transaction, as the lock table sees it."""
 
-    __slots__ = ("exclusive_keys", "id", "shared_keys", "thread_id", "waiting")
+    __slots__ = ("exclusive_keys", "id", "ranges", "shared_keys", "thread_id", "waiting")
 
     def __init__(self, transaction_id: int) -> None:
         self.id = transaction_id
         self.thread_id = threading.get_ident()
         self.exclusive_keys: set[bytes] = set()
         self.shared_keys: set[bytes] = set()
-        self.waiting: _Waiter | None = None
+        self.ranges: list[tuple[bytes, bytes | None]] = []
+        self.waiting: _Waiter | RangeWaiter | None = None
 
 
 class _Waiter:
     """One transaction asleep for one key. `gate` opens when the lock is granted or refused."""
 
-    __slots__ = ("gate", "key", "mode", "owner", "refusal")
+    __slots__ = ("gate", "key", "mode", "owner", "refusal", "turn")
 
-    def __init__(self, owner: LockOwner, key: bytes, mode: LockMode) -> None:
+    def __init__(self, owner: LockOwner, key: bytes, mode: LockMode, turn: int) -> None:
         self.owner = owner
+        self.turn = turn
         self.key = key
         self.mode = mode
         self.gate = threading.Lock()
@@ -71,6 +77,8 @@ class LockTable:
         self._exclusive: dict[bytes, LockOwner] = {}
         self._shared: dict[bytes, set[LockOwner]] = {}
         self._queues: dict[bytes, deque[_Waiter]] = {}
+        self._ranges = RangeLocks()
+        self._turns = itertools.count(1)
         self._share_traces: dict[bytes, int] = {}
         self._share_trace_floor = 0
         self._is_closed = False
@@ -92,11 +100,41 @@ class LockTable:
                 self._refuse_endless_wait(owner)
             except errors.Error:
                 self._dequeue(waiter)
+                # Where only a range that waits is in front, going first harms nobody, and
+                # not going first would be a deadlock that politeness has made.
+                if key in self._queues or not self._is_held_by_nobody_else(waiter):
+                    raise
+                self._grant(owner, key, mode)
+                return
+        self._sleep(waiter)
+
+    def acquire_range(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> None:
+        """Hold lo <= key < hi, after waiting for those who hold a key or a range in it, in
+        whatever mode. Raises as `acquire` does."""
+        with self._mutex:
+            if self._is_closed:
+                raise errors.InterfaceError("the database is closed")
+            if any(within(lo, hi, *held) for held in owner.ranges):
+                return
+            if not any(True for _ in self._before_range(owner, lo, hi, None)):
+                self._ranges.hold(owner, lo, hi)
+                return
+            waiter = RangeWaiter(owner, lo, hi, next(self._turns))
+            self._ranges.waiting.append(waiter)
+            owner.waiting = waiter
+            try:
+                self._refuse_endless_wait(owner)
+            except errors.Error:
+                self._dequeue_range(waiter)
                 raise
+        self._sleep(waiter)
+
+    def _sleep(self, waiter: _Waiter | RangeWaiter) -> None:
         try:
             waiter.gate.acquire()
         except BaseException:  # Ctrl-C while asleep: leave no waiter behind that nobody wakes
-            self._abandon(waiter)
+            with self._mutex:
+                self._forget_waiter(waiter)
             raise
         if waiter.refusal is not None:
             raise waiter.refusal
@@ -106,7 +144,8 @@ class LockTable:
         with self._mutex:
             # Every step may be done twice: an interrupted release is repeated.
             if owner.waiting is not None:
-                self._dequeue(owner.waiting)
+                self._forget_waiter(owner.waiting)
+            self._ranges.release(owner)
             for key in owner.exclusive_keys:
                 if self._exclusive.get(key) is owner:
                     del self._exclusive[key]
@@ -121,8 +160,13 @@ class LockTable:
             if self._queues:
                 for key in owner.exclusive_keys | owner.shared_keys:
                     self._wake(key)
+                for lo, hi in owner.ranges:
+                    self._wake_keys_in(lo, hi)
+            if self._ranges.waiting:
+                self._wake_ranges()
             owner.exclusive_keys = set()
             owner.shared_keys = set()
+            owner.ranges = []
             if len(self._share_traces) > MAX_SHARE_TRACES:
                 self._merge_old_traces()
 
@@ -131,16 +175,25 @@ class LockTable:
         with self._mutex:
             return max(self._share_traces.get(key, 0), self._share_trace_floor)
 
+    def share_trace_in(self, lo: bytes, hi: bytes | None) -> int:
+        """The newest `share_trace` of a key with lo <= key < hi."""
+        with self._mutex:
+            traces = (at for key, at in self._share_traces.items() if covers(lo, hi, key))
+            return max(traces, default=self._share_trace_floor)
+
     def close(self) -> None:
         """Refuse everyone who waits."""
         with self._mutex:
             self._is_closed = True
+            waiters: list[_Waiter | RangeWaiter] = list(self._ranges.waiting)
             for queue in self._queues.values():
-                for waiter in queue:
-                    waiter.owner.waiting = None
-                    waiter.refusal = errors.InterfaceError("the database was closed while waiting for a lock")
-                    waiter.gate.release()
+                waiters += queue
+            for waiter in waiters:
+                waiter.owner.waiting = None
+                waiter.refusal = errors.InterfaceError("the database was closed while waiting for a lock")
+                waiter.gate.release()
             self._queues.clear()
+            self._ranges.waiting.clear()
 
     def disown(self) -> None:
         """In a forked child: the mutex may have been held by a thread that is not here."""
@@ -158,6 +211,9 @@ class LockTable:
         # Those who wait go first, or a row of readers could starve a writer for ever.
         if key in self._queues:
             return False
+        ranges = self._ranges
+        if (ranges.held or ranges.waiting) and any(True for _ in ranges.before_key(owner, key, None)):
+            return False
         return sharers is None or mode is LockMode.SHARE
 
     def _grant(self, owner: LockOwner, key: bytes, mode: LockMode) -> None:
@@ -173,7 +229,9 @@ class LockTable:
             self._shared.setdefault(key, set()).add(owner)
 
     def _enqueue(self, owner: LockOwner, key: bytes, mode: LockMode) -> _Waiter:
-        waiter = _Waiter(owner, key, mode)
+        # Who shares the key is in the way of every range that waits for it: he has no turn.
+        turn = 0 if key in owner.shared_keys else next(self._turns)
+        waiter = _Waiter(owner, key, mode, turn)
         queue = self._queues.setdefault(key, deque())
         # Who shares the key already and wants it whole goes first: behind the others it
         # would wait for waiters that wait for it.
@@ -195,6 +253,32 @@ class LockTable:
         else:
             self._wake(waiter.key)
 
+    def _forget_waiter(self, waiter: _Waiter | RangeWaiter) -> None:
+        if isinstance(waiter, RangeWaiter):
+            self._dequeue_range(waiter)
+        else:
+            self._dequeue(waiter)
+
+    def _dequeue_range(self, waiter: RangeWaiter) -> None:
+        waiter.owner.waiting = None
+        if waiter in self._ranges.waiting:
+            self._ranges.waiting.remove(waiter)
+            self._wake_keys_in(waiter.lo, waiter.hi)
+            self._wake_ranges()
+
+    def _wake_keys_in(self, lo: bytes, hi: bytes | None) -> None:
+        for key in [key for key in self._queues if covers(lo, hi, key)]:
+            self._wake(key)
+
+    def _wake_ranges(self) -> None:
+        for waiter in list(self._ranges.waiting):
+            if any(True for _ in self._blockers(waiter.owner)):
+                continue
+            self._ranges.waiting.remove(waiter)
+            self._ranges.hold(waiter.owner, waiter.lo, waiter.hi)
+            waiter.owner.waiting = None
+            waiter.gate.release()
+
     def _wake(self, key: bytes) -> None:
         queue = self._queues.get(key)
         while queue:
@@ -209,7 +293,16 @@ class LockTable:
             del self._queues[key]
 
     def _is_free_for(self, waiter: _Waiter) -> bool:
+        if not self._is_held_by_nobody_else(waiter):
+            return False
+        in_front = self._ranges.before_key(waiter.owner, waiter.key, waiter.turn)
+        return not any(True for _ in in_front)
+
+    def _is_held_by_nobody_else(self, waiter: _Waiter) -> bool:
+        """Whether its key could be granted but for those who wait, too."""
         if waiter.key in self._exclusive:
+            return False
+        if any(True for _ in self._ranges.holders_over(waiter.owner, waiter.key)):
             return False
         others = self._shared.get(waiter.key, set()) - {waiter.owner}
         return not others or waiter.mode is LockMode.SHARE
@@ -253,6 +346,10 @@ class LockTable:
         waiter = owner.waiting
         if waiter is None:
             return
+        if isinstance(waiter, RangeWaiter):
+            yield from self._before_range(owner, waiter.lo, waiter.hi, waiter.turn)
+            return
+        yield from self._ranges.before_key(owner, waiter.key, waiter.turn)
         holder = self._exclusive.get(waiter.key)
         if holder is not None and holder is not owner:
             yield holder
@@ -263,6 +360,18 @@ class LockTable:
                 return
             yield ahead.owner
 
+    def _before_range(
+        self, owner: LockOwner, lo: bytes, hi: bytes | None, turn: int | None
+    ) -> Iterator[LockOwner]:
+        """Others that a request for [lo, hi) waits for."""
+        yield from self._ranges.before_range(owner, lo, hi, turn)
+        for key, holder in self._exclusive.items():
+            if holder is not owner and covers(lo, hi, key):
+                yield holder
+        for key, sharers in self._shared.items():
+            if covers(lo, hi, key):
+                yield from sharers - {owner}
+
     def _merge_old_traces(self) -> None:
         oldest_snapshot = self._oldest_snapshot()
         needed = {key: at for key, at in self._share_traces.items() if at > oldest_snapshot}
@@ -272,7 +381,3 @@ class LockTable:
             self._share_trace_floor = merged[-1][1]
             needed = dict(by_age[len(merged) :])
         self._share_traces = needed
-
-    def _abandon(self, waiter: _Waiter) -> None:
-        with self._mutex:
-            self._dequeue(waiter)

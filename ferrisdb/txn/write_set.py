@@ -2,10 +2,14 @@
 
     values    key -> value, None for a deletion          what commit hands to the engine
     keys      the same keys in order                     built only when a scan asks
+    ranges    deleted before all of the values           sorted, disjoint
     undo      (key, what stood there before), ...        built once there is a savepoint
 
 A savepoint is a position in the undo list. Going back pops entries and puts the old
 values in place again.
+
+Deleting a range removes the own values that lie in it: from then on a value in a deleted
+range was written later, and so it counts.
 
 Reads lay these values over a scan of the snapshot, a batch at a time:
 
@@ -21,6 +25,8 @@ from collections.abc import Iterator
 from sortedcontainers import SortedList
 
 from ferrisdb import errors
+from ferrisdb.immutable import immutable
+from ferrisdb.storage.range_tombstones import DeletedRange
 from ferrisdb.txn.api import Batch
 
 ENTRY_OVERHEAD_BYTES = 120
@@ -33,28 +39,36 @@ class _Absent:
 
 _ABSENT = _Absent()
 
+MAX_DELETED_RANGES = 1000
+"""Of one transaction, after those that touch have been joined. They are a share of what the
+whole database may have alive, and a scan is cut at each."""
+
+
+@immutable
+class _RangesBefore:
+    """In the undo list: a range was deleted, and these had been before."""
+
+    deleted_ranges: tuple[DeletedRange, ...]
+    size_bytes: int
+
 
 class WriteSet:
     """Own writes of one transaction. Used by one thread at a time."""
 
     def __init__(self, max_bytes: int) -> None:
         self.values: dict[bytes, bytes | None] = {}
+        self.deleted_ranges: tuple[DeletedRange, ...] = ()
         self.size_bytes = 0
         self._max_bytes = max_bytes
         self._ordered: SortedList | None = None
         self._unordered: list[bytes] = []
-        self._undo: list[tuple[bytes, bytes | _Absent | None]] = []
+        self._undo: list[tuple[bytes, bytes | _Absent | None] | _RangesBefore] = []
         self._has_savepoint = False
 
     def write(self, key: bytes, value: bytes | None) -> None:
         """Raises TransactionTooLarge; the write set is then as it was."""
         size = len(key) + ENTRY_OVERHEAD_BYTES + (0 if value is None else len(value))
-        if self.size_bytes + size > self._max_bytes:
-            raise errors.TransactionTooLarge(
-                f"the transaction is larger than {self._max_bytes} bytes",
-                hint="commit in smaller parts (`ferrisdb import` has --batch)",
-            )
-        self.size_bytes += size
+        self._make_room(size)
         previous = self.values.get(key, _ABSENT)
         if self._has_savepoint:
             self._undo.append((key, previous))
@@ -64,6 +78,62 @@ class WriteSet:
             self._unordered.append(key)
         self.values[key] = value
 
+    def delete_range(self, lo: bytes, hi: bytes | None) -> None:
+        """Delete lo <= key < hi, which is not empty. Raises TransactionTooLarge; the write set is
+        then as it was."""
+        joined = _joined(self.deleted_ranges, lo, hi)
+        if len(joined) > MAX_DELETED_RANGES:
+            raise errors.TransactionTooLarge(
+                f"the transaction deletes more than {MAX_DELETED_RANGES} ranges",
+                hint="commit in smaller parts",
+            )
+        size = len(lo) + len(hi or b"") + ENTRY_OVERHEAD_BYTES
+        self._make_room(size)
+        gone = self.keys_between(lo, hi)
+        if self._has_savepoint:
+            self._undo.append(_RangesBefore(self.deleted_ranges, size))
+        for key in gone:
+            value = self.values.pop(key)
+            if self._has_savepoint:
+                self._undo.append((key, value))
+            else:
+                self.size_bytes -= len(key) + ENTRY_OVERHEAD_BYTES + (0 if value is None else len(value))
+        if gone:
+            self._ordered = None
+            self._unordered = list(self.values)
+        self.deleted_ranges = joined
+
+    def has_deleted(self, key: bytes) -> bool:
+        """Whether `key` lies in a deleted range."""
+        found = bisect_right(self.deleted_ranges, key, key=lambda each: each[0]) - 1
+        if found < 0:
+            return False
+        hi = self.deleted_ranges[found][1]
+        return hi is None or key < hi
+
+    def gaps_between(self, lo: bytes, hi: bytes | None) -> list[DeletedRange]:
+        """The parts of [lo, hi), which is not empty, that no deleted range covers, in order."""
+        gaps: list[DeletedRange] = []
+        for gone_lo, gone_hi in self.deleted_ranges:
+            if hi is not None and gone_lo >= hi:
+                break
+            if gone_lo > lo:
+                gaps.append((lo, gone_lo))
+            if gone_hi is None:
+                return gaps
+            lo = max(lo, gone_hi)
+        if hi is None or lo < hi:
+            gaps.append((lo, hi))
+        return gaps
+
+    def _make_room(self, size: int) -> None:
+        if self.size_bytes + size > self._max_bytes:
+            raise errors.TransactionTooLarge(
+                f"the transaction is larger than {self._max_bytes} bytes",
+                hint="commit in smaller parts (`ferrisdb import` has --batch)",
+            )
+        self.size_bytes += size
+
     def savepoint(self) -> int:
         self._has_savepoint = True
         return len(self._undo)
@@ -71,9 +141,18 @@ class WriteSet:
     def rollback_to(self, position: int) -> None:
         errors.invariant(position <= len(self._undo), "a savepoint lies within the undo list")
         while len(self._undo) > position:
-            key, previous = self._undo.pop()
-            current = self.values[key]
-            self.size_bytes -= len(key) + ENTRY_OVERHEAD_BYTES + (0 if current is None else len(current))
+            undone = self._undo.pop()
+            if isinstance(undone, _RangesBefore):
+                self.deleted_ranges = undone.deleted_ranges
+                self.size_bytes -= undone.size_bytes
+                continue
+            key, previous = undone
+            current = self.values.get(key, _ABSENT)
+            if isinstance(current, _Absent):
+                # A range took it, and its bytes have been counted ever since.
+                self._ordered = None
+            else:
+                self.size_bytes -= len(key) + ENTRY_OVERHEAD_BYTES + (0 if current is None else len(current))
             if isinstance(previous, _Absent):
                 del self.values[key]
                 self._ordered = None
@@ -97,6 +176,17 @@ class WriteSet:
             else self._ordered.irange(lo)
         )
         return keys
+
+
+def _joined(ranges: tuple[DeletedRange, ...], lo: bytes, hi: bytes | None) -> tuple[DeletedRange, ...]:
+    """Sorted, disjoint `ranges` and one more, joined with those that it touches."""
+    before = [each for each in ranges if each[1] is not None and each[1] < lo]
+    after = [] if hi is None else [each for each in ranges if each[0] > hi]
+    touched = ranges[len(before) : len(ranges) - len(after)]
+    for touched_lo, touched_hi in touched:
+        lo = min(lo, touched_lo)
+        hi = None if hi is None or touched_hi is None else max(hi, touched_hi)
+    return (*before, (lo, hi), *after)
 
 
 def overlay(

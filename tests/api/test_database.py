@@ -166,6 +166,17 @@ def test_ordered_bytes_and_rows_in_one_commit(db: ferrisdb.Database) -> None:
         assert tx.get_many([b"b", b"none", b"a"]) == [tx.get(b"b"), None, b"aa"]
         assert [key for key, _ in tx.scan(b"a", b"\xff", reverse=True, limit=2)] == [b"\xfe\xff", b"b"]
         assert tx.get(b"c") is None
+    with db.transaction() as tx:
+        tx.delete_range(b"a", b"b")
+    with db.transaction() as tx:
+        with tx.transaction() as nested:
+            nested.delete_range()
+            assert list(tx.scan()) == []
+            point = nested.savepoint()
+            nested.rollback_to(point)
+        tx.put(b"after", b"stays")
+    with db.transaction(read_only=True) as tx:
+        assert [key for key, _ in tx.scan()] == [b"after"]
         with pytest.raises(ferrisdb.InternalError) as refused:
             tx.put(b"d", b"")
         assert refused.value.sqlstate == "25006"
@@ -178,6 +189,8 @@ def test_the_keys_of_sql_are_out_of_reach(db: ferrisdb.Database) -> None:
             lambda: tx.get(b"\xff"),
             lambda: tx.put(b"\xffx", b""),
             lambda: tx.delete(b"\xff\xff"),
+            lambda: tx.delete_range(b"\xff", None),
+            lambda: tx.delete_range(b"a", b"\xff\x01"),
             lambda: tx.scan(b"\xff"),
             lambda: tx.scan(prefix=b"\xff"),
             lambda: tx.get_many([b"a", b"\xff"]),

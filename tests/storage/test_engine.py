@@ -26,6 +26,7 @@ from ferrisdb.errors import (
     StorageError,
     TransactionTooLarge,
 )
+from ferrisdb.storage import commit_checks
 from ferrisdb.storage import engine as engine_module
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import AppendFile
@@ -631,8 +632,9 @@ def test_writers_wait_for_a_slow_disk_and_it_is_counted() -> None:
 
 def test_what_does_not_fit_is_refused_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "MAX_KEY_BYTES", 100)
-    monkeypatch.setattr(engine_module, "MAX_VALUE_BYTES", 1000)
-    monkeypatch.setattr(engine_module, "MAX_COMMIT_BYTES", 3000)
+    monkeypatch.setattr(commit_checks, "MAX_KEY_BYTES", 100)
+    monkeypatch.setattr(commit_checks, "MAX_VALUE_BYTES", 1000)
+    monkeypatch.setattr(commit_checks, "MAX_COMMIT_BYTES", 3000)
     engine = Engine.open(MemoryEnv(), "db")
     with pytest.raises(InvalidParameterValue, match="a key of 101 bytes; at most 100"):
         engine.commit({b"k" * 101: None})

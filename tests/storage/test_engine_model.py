@@ -86,6 +86,17 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
         for _ in range(number):
             self.commit(writes)
 
+    @rule(deleted=st.lists(bounds, min_size=1, max_size=2), writes=writes | st.just({}))
+    def delete_ranges(
+        self, deleted: list[tuple[bytes, bytes | None]], writes: dict[bytes, bytes | None]
+    ) -> None:
+        ranges = [(lo, hi) for lo, hi in deleted if hi is None or lo < hi]
+        if not ranges and not writes:
+            return
+        gone = [key for key in KEYS if any(lo <= key and (hi is None or key < hi) for lo, hi in ranges)]
+        self.history = [*self.history, {**dict.fromkeys(gone), **writes}]
+        assert self.engine.commit(writes, deleted_ranges=ranges) == len(self.history)
+
     @rule()
     def take_snapshot(self) -> None:
         self.snapshots = [*self.snapshots, self.engine.visible_timestamp]

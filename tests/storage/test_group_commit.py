@@ -66,7 +66,9 @@ class Target:
         self.before_group()
         return self.log
 
-    def publish_group(self, first_timestamp: int, group: Sequence[Writes]) -> None:
+    def publish_group(
+        self, first_timestamp: int, group: Sequence[Writes], deleted_ranges: Sequence[Sequence[object]]
+    ) -> None:
         assert self.log.is_synced or not any(b"durable" in writes for writes in group)
         self.visible += enumerate(group, first_timestamp)
 

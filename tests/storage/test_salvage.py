@@ -329,12 +329,37 @@ def test_the_manifest_keeps_obsolete_tables_out():
 def test_salvage_honours_all_that_records_and_manifest_can_say():
     """A new field may hide versions, as a deleted range does. Then `salvage._newest` must hide
     them too, and `salvage_open.mend_log` must hand it on to the manifest; after that, add it here."""
-    known = {"offset", "end", "checksum", "timestamp", "synced_bytes", "writes"}
+    known = {"offset", "end", "checksum", "timestamp", "synced_bytes", "writes", "deleted_ranges"}
     assert {field.name for field in fields(SeenRecord)} == known
     of_tables = {"number", "level", "file_bytes", "entry_count", "smallest_key", "largest_key"}
     assert {field.name for field in fields(TableEntry)} == of_tables | {
         "smallest_timestamp",
         "largest_timestamp",
     }
-    of_state = {"tables", "oldest_log_number", "next_file_number", "last_timestamp", "commit_times"}
+    of_state = {
+        "tables",
+        "oldest_log_number",
+        "next_file_number",
+        "last_timestamp",
+        "commit_times",
+        "deleted_ranges",
+    }
     assert {field.name for field in fields(ManifestState)} == of_state
+
+
+def test_deleted_ranges_stay_deleted_whether_the_log_or_the_manifest_knows_of_them():
+    env = MemoryEnv()
+    engine = Engine.open(env, "db", options())
+    # An open snapshot keeps the rows in the tables: only the ranges say that they are gone.
+    engine.collect_below(lambda: 1)
+    engine.commit({b"%c" % letter: b"old" for letter in b"abcdefgh"})
+    engine.flush()
+    engine.commit({b"b": b"again"}, deleted_ranges=[(b"a", b"c")])
+    engine.flush()
+    engine.commit({}, deleted_ranges=[(b"g", None)])
+    engine.close()
+
+    report = salvage(env, "db", "new")
+
+    assert not report.has_lost
+    assert contents_of(env, "new") == {b"b": b"again", b"c": b"old", b"d": b"old", b"e": b"old", b"f": b"old"}

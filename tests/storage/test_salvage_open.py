@@ -167,3 +167,24 @@ def test_python_asks_for_it_by_name(tmp_path):
         assert db.recovery_report is None
     with pytest.raises(InvalidParameterValue, match="no recovery mode 'hope'"):
         ferrisdb.open(path, recovery="hope")
+
+
+def test_a_range_that_the_damaged_log_deletes_is_deleted_after_the_mending():
+    env = MemoryEnv()
+    engine = Engine.open(env, "db")
+    engine.commit({b"%c" % letter: b"old" for letter in b"abcdef"})
+    engine.flush()
+    engine.commit({b"lost": b"x" * 40})
+    engine.commit({b"b": b"again"}, deleted_ranges=[(b"a", b"d")])
+    engine.close()
+    (log,) = [name for name in env.list_directory("db") if name.endswith(".wal")]
+    data = env.read_file(f"db/{log}").replace(b"x" * 40, b"y" * 40)
+    file = env.create(f"db/{log}")
+    file.append(data)
+
+    for options in (SALVAGE, StorageOptions()):
+        engine = Engine.open(env, "db", options)
+        found = engine.scan(b"", None, engine.visible_timestamp)
+        pairs = {key: value for keys, values in found for key, value in zip(keys, values, strict=True)}
+        assert pairs == {b"b": b"again", b"d": b"old", b"e": b"old", b"f": b"old"}
+        engine.close()

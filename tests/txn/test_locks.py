@@ -42,6 +42,19 @@ class Holder:
         except errors.Error as error:
             self.error = error
 
+    def wait_for_range(self, lo: bytes, hi: bytes | None) -> None:
+        """As `wait_for`."""
+        self.thread = threading.Thread(target=self._ask_range, args=(lo, hi))
+        self.thread.start()
+        while self.owner.waiting is None and self.thread.is_alive():
+            time.sleep(0.001)
+
+    def _ask_range(self, lo: bytes, hi: bytes | None) -> None:
+        try:
+            self.table.acquire_range(self.owner, lo, hi)
+        except errors.Error as error:
+            self.error = error
+
     def is_waiting(self) -> bool:
         return self.owner.waiting is not None
 
@@ -266,6 +279,148 @@ def test_whatever_the_schedule_nobody_sleeps_for_ever_and_no_two_hold_the_same_k
     assert not table._exclusive
     assert not table._shared
     assert not table._queues
+
+
+# --- ranges ---------------------------------------------------------------------------------
+
+
+def test_a_range_waits_for_every_key_of_it_and_then_keeps_them_all(table: LockTable) -> None:
+    sharer, writer, outside, deleter, late = holders(table, 5)
+    sharer.take(b"c", SHARE)
+    writer.take(b"d")
+    outside.take(b"m")
+    deleter.wait_for_range(b"c", b"m")
+    sharer.end()
+    assert deleter.is_waiting()
+    writer.end()
+    deleter.woken()
+    late.wait_for(b"k", SHARE)
+    assert late.is_waiting()
+    deleter.end()
+    late.woken()
+    assert late.error is None
+
+
+def test_who_comes_later_does_not_overtake_a_range_that_waits(table: LockTable) -> None:
+    writer, deleter, late, second = holders(table, 4)
+    writer.take(b"c")
+    deleter.wait_for_range(b"a", b"m")
+    late.wait_for(b"f")
+    second.wait_for_range(b"f", None)
+    writer.end()
+    deleter.woken()
+    assert late.is_waiting()
+    assert second.is_waiting()
+    deleter.end()
+    late.woken()
+    assert second.is_waiting()
+    late.end()
+    second.woken()
+
+
+def test_who_is_in_the_way_of_a_range_takes_another_key_of_it(table: LockTable) -> None:
+    """Were he to stand behind the range that waits for him, nobody would ever go on."""
+    writer, deleter = holders(table, 2)
+    writer.take(b"c")
+    deleter.wait_for_range(b"a", b"m")
+    writer.take(b"d")
+    writer.table.acquire_range(writer.owner, b"x", None)
+    writer.end()
+    deleter.woken()
+    assert deleter.error is None
+
+
+def test_a_range_that_is_given_up_lets_those_behind_it_go_on(table: LockTable) -> None:
+    writer, deleter, late = holders(table, 3)
+    writer.take(b"c")
+    deleter.wait_for_range(b"a", b"m")
+    late.wait_for(b"f")
+    deleter.end()
+    late.woken()
+    assert late.error is None
+    writer.end()
+
+
+def test_ranges_that_touch_nothing_of_each_other_stand_side_by_side(table: LockTable) -> None:
+    a, b = holders(table, 2)
+    table.acquire_range(a.owner, b"a", b"c")
+    table.acquire_range(b.owner, b"c", None)
+    table.acquire_range(a.owner, b"a", b"b")
+    assert len(table._ranges.held) == 2
+    a.end()
+    b.end()
+    assert table._ranges.held == []
+
+
+def test_two_ranges_that_wait_for_each_other_are_a_deadlock(table: LockTable) -> None:
+    a, b = holders(table, 2)
+    table.acquire_range(a.owner, b"a", b"c")
+    table.acquire_range(b.owner, b"m", None)
+    a.wait_for_range(b"x", b"z")
+    with pytest.raises(errors.DeadlockDetected):
+        table.acquire_range(b.owner, b"b", b"d")
+    b.end()
+    a.woken()
+    assert a.error is None
+
+
+def test_closing_refuses_those_who_wait_for_a_range(table: LockTable) -> None:
+    a, b = holders(table, 2)
+    a.take(b"row")
+    b.wait_for_range(b"", None)
+    table.close()
+    b.woken()
+    assert isinstance(b.error, errors.InterfaceError)
+
+
+def test_whatever_the_schedule_ranges_and_keys_exclude_each_other_and_nobody_sleeps_for_ever() -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    table = LockTable(lambda: 0)
+    guard = threading.Lock()
+    held: list[tuple[int, int, int, bool]] = []
+    clashes: list[object] = []
+
+    def client(number: int) -> None:
+        dice = random.Random(seed + number)
+        for turn in range(120):
+            owner = LockOwner(number * 1000 + turn)
+            try:
+                for _ in range(dice.randrange(1, 4)):
+                    lo = dice.randrange(8)
+                    if dice.random() < 0.3:
+                        hi = lo + dice.randrange(1, 4)
+                        table.acquire_range(owner, bytes([lo]), bytes([hi]))
+                        taken = (owner.id, lo, hi, True)
+                    else:
+                        mode = dice.choice((SHARE, EXCLUSIVE))
+                        table.acquire(owner, bytes([lo]), mode)
+                        taken = (owner.id, lo, lo + 1, mode is EXCLUSIVE)
+                    with guard:
+                        for other in held:
+                            overlap = other[1] < taken[2] and taken[1] < other[2]
+                            if other[0] != owner.id and overlap and (other[3] or taken[3]):
+                                clashes.append((taken, other))
+                        held.append(taken)
+            except errors.DeadlockDetected:
+                pass
+            finally:
+                with guard:
+                    held[:] = [each for each in held if each[0] != owner.id]
+                table.release_all(owner, None)
+
+    threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), f"asleep for ever, seed {seed}"
+    assert not clashes, f"seed {seed}"
+    assert not table._exclusive
+    assert not table._shared
+    assert not table._queues
+    assert not table._ranges.held
+    assert not table._ranges.waiting
 
 
 def test_a_closed_table_gives_no_lock_not_even_a_free_one(table: LockTable) -> None:

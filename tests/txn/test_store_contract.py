@@ -252,6 +252,180 @@ class TestSavepoints:
         assert everything(store.begin()) == [(b"a", b"1")]
 
 
+class TestDeletedRanges:
+    def test_a_range_goes_for_those_who_begin_later_and_stays_for_older_snapshots(self, store: Store) -> None:
+        commit(store, a="1", b="2", c="3", d="4")
+        older = started(store)
+        tx = store.begin()
+        tx.delete_range(b"b", b"d")
+        assert everything(older) == everything(started(store))
+        tx.commit()
+        assert everything(store.begin()) == [(b"a", b"1"), (b"d", b"4")]
+        assert store.begin().get_many([b"a", b"b", b"c", b"d"]) == [b"1", None, None, b"4"]
+        assert older.get(b"b") == b"2"
+        assert len(everything(older)) == 4
+
+    def test_to_the_end_and_an_empty_range(self, store: Store) -> None:
+        commit(store, a="1", b="2")
+        tx = store.begin()
+        tx.delete_range(b"b", b"b")
+        tx.delete_range(b"b", b"a")
+        assert len(everything(tx)) == 2
+        tx.delete_range(b"b", None)
+        tx.commit()
+        assert everything(store.begin()) == [(b"a", b"1")]
+
+    @pytest.mark.parametrize("reverse", [False, True])
+    def test_own_writes_before_it_go_and_those_after_it_stay(self, store: Store, reverse: bool) -> None:
+        commit(store, a="1", c="3", e="5")
+        tx = store.begin()
+        tx.put(b"b", b"before")
+        tx.delete(b"c")
+        tx.delete_range(b"b", b"e")
+        tx.put(b"c", b"after")
+        left = [(b"a", b"1"), (b"c", b"after"), (b"e", b"5")]
+        assert everything(tx, reverse=reverse) == (left[::-1] if reverse else left)
+        assert list(tx.scan(b"b", b"e", reverse=reverse)) == [(b"c", b"after")]
+        assert tx.get_many([b"b", b"c", b"e"]) == [None, b"after", b"5"]
+        assert tx.get(b"b") is None
+        tx.commit()
+        assert everything(store.begin()) == left
+
+    def test_a_savepoint_takes_it_back(self, store: Store) -> None:
+        commit(store, a="1", b="2", c="3")
+        tx = store.begin()
+        tx.put(b"b", b"own")
+        tx.delete_range(b"c", None)
+        point = tx.savepoint()
+        tx.delete_range(b"a", b"c")
+        tx.put(b"b", b"later")
+        tx.rollback_to(point)
+        assert everything(tx) == [(b"a", b"1"), (b"b", b"own")]
+        tx.commit()
+        assert everything(store.begin()) == [(b"a", b"1"), (b"b", b"own")]
+
+    def test_it_conflicts_with_what_was_committed_in_the_range_since(self, store: Store) -> None:
+        commit(store, a="1", b="2", x="9")
+        for change in ({"b": "3"}, {"b": None}, {"born": "here"}):
+            late = started(store)
+            commit(store, **change)
+            with pytest.raises(errors.SerializationFailure):
+                late.delete_range(b"b", b"c")
+            assert not late.is_open
+        beside = started(store)
+        commit(store, x="10")
+        beside.delete_range(b"a", b"x")
+        beside.commit()
+        assert everything(store.begin()) == [(b"x", b"10")]
+
+    def test_writing_into_a_range_that_was_deleted_since_is_a_conflict(self, store: Store) -> None:
+        commit(store, a="1")
+        writer, locker, deleter, remover = (started(store) for _ in range(4))
+        tx = store.begin()
+        tx.delete_range(b"a", b"z")
+        tx.commit()
+        with pytest.raises(errors.SerializationFailure):
+            writer.put(b"m", b"was never there")
+        with pytest.raises(errors.SerializationFailure):
+            locker.lock([b"a"], LockMode.SHARE)
+        with pytest.raises(errors.SerializationFailure):
+            deleter.delete_range(b"y", None)
+        with pytest.raises(errors.SerializationFailure):
+            remover.delete(b"a")
+
+    def test_what_was_relied_on_under_a_share_lock_is_not_deleted_by_an_older_snapshot(
+        self, store: Store
+    ) -> None:
+        commit(store, parent="here")
+        killer = started(store)
+        reader = store.begin()
+        reader.lock([b"parent"], LockMode.SHARE)
+        reader.put(b"child", b"of parent")
+        reader.commit()
+        with pytest.raises(errors.SerializationFailure):
+            killer.delete_range(b"p", b"q")
+
+    @pytest.mark.parametrize("ending", ["commit", "rollback"])
+    def test_it_waits_for_those_who_hold_a_key_of_the_range(self, store: Store, ending: str) -> None:
+        commit(store, b="0")
+        holder, deleter = started(store), started(store)
+        holder.put(b"b", b"mine")
+        outcome: list[str] = []
+
+        def delete() -> None:
+            try:
+                deleter.delete_range(b"a", b"c")
+                deleter.commit()
+                outcome.append("committed")
+            except errors.SerializationFailure:
+                outcome.append("lost")
+
+        thread = in_thread(delete)
+        thread.join(0.05)
+        assert thread.is_alive(), "it did not wait"
+        getattr(holder, ending)()
+        thread.join(10)
+        assert outcome == ["lost" if ending == "commit" else "committed"]
+
+    @pytest.mark.parametrize("ending", ["commit", "rollback"])
+    def test_who_writes_into_the_range_waits_for_its_end(self, store: Store, ending: str) -> None:
+        deleter, writer = started(store), started(store)
+        deleter.delete_range(b"a", b"c")
+        outcome: list[str] = []
+
+        def write() -> None:
+            try:
+                writer.put(b"b", b"mine")
+                writer.commit()
+                outcome.append("committed")
+            except errors.SerializationFailure:
+                outcome.append("lost")
+
+        thread = in_thread(write)
+        thread.join(0.05)
+        assert thread.is_alive(), "the writer did not wait"
+        commit(store, c="outside the range")
+        getattr(deleter, ending)()
+        thread.join(10)
+        assert outcome == ["lost" if ending == "commit" else "committed"]
+
+    def test_a_deadlock_over_a_range_has_one_victim(self, store: Store) -> None:
+        a, b = store.begin(), store.begin()
+        a.put(b"x", b"a")
+        holds = threading.Event()
+        failures: list[errors.Error] = []
+
+        def other() -> None:
+            b.delete_range(b"m", b"n")
+            holds.set()
+            try:
+                b.delete_range(b"w", None)
+                b.commit()
+            except errors.Retryable as error:
+                failures.append(error)
+
+        thread = in_thread(other)
+        assert holds.wait(10)
+        try:
+            a.put(b"m1", b"a")
+            a.commit()
+        except errors.Retryable as error:
+            failures.append(error)
+        thread.join(10)
+        assert not thread.is_alive()
+        assert len(failures) == 1
+
+    def test_it_is_refused_where_writing_is(self, store: Store) -> None:
+        tx = store.begin(read_only=True)
+        with pytest.raises(errors.ReadOnlyTransaction):
+            tx.delete_range(b"a", None)
+        tx = store.begin()
+        with pytest.raises(errors.KeyTooLarge):
+            tx.delete_range(b"k" * (store.limits().key_bytes + 1), None)
+        tx.put(b"a", b"still open")
+        tx.commit()
+
+
 class TestRules:
     def test_a_finished_transaction_refuses_work(self, store: Store) -> None:
         tx = store.begin()

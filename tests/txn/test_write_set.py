@@ -35,6 +35,7 @@ def test_an_overlaid_scan_equals_a_scan_of_the_merged_store(
 @given(
     st.lists(
         st.tuples(st.just("write"), keys, st.none() | st.binary(max_size=3))
+        | st.tuples(st.just("delete range"), keys, st.none() | keys)
         | st.tuples(st.just("savepoint"))
         | st.tuples(st.just("back"), st.integers(0, 5))
         | st.tuples(st.just("look"), keys, keys),
@@ -43,18 +44,40 @@ def test_an_overlaid_scan_equals_a_scan_of_the_merged_store(
 )
 def test_going_back_to_a_savepoint_restores_what_stood_there(steps: list[tuple]) -> None:  # type: ignore[type-arg]
     own = WriteSet(10**6)
-    savepoints: list[tuple[int, dict[bytes, bytes | None], int]] = []
+    savepoints: list[tuple[int, dict[bytes, bytes | None], int, list[bool]]] = []
+    probes = [bytes(each) for each in ((0,), (0, 0), (7,), (128, 1), (255,), (255, 255))]
+
+    def deleted() -> list[bool]:
+        """Of some keys whether they lie in a deleted range, which gaps must say as well."""
+        gaps = own.gaps_between(b"", None)
+        found = [own.has_deleted(key) for key in probes]
+        assert found == [not any(lo <= key and (hi is None or key < hi) for lo, hi in gaps) for key in probes]
+        return found
+
     for step in steps:
         if step[0] == "write":
             own.write(step[1], step[2])
         elif step[0] == "savepoint":
-            savepoints.append((own.savepoint(), dict(own.values), own.size_bytes))
+            savepoints.append((own.savepoint(), dict(own.values), own.size_bytes, deleted()))
+        elif step[0] == "delete range" and (step[2] is None or step[1] < step[2]):
+            lo, hi = step[1], step[2]
+            was_deleted = deleted()
+            expected = {
+                key: value for key, value in own.values.items() if key < lo or (hi is not None and key >= hi)
+            }
+            own.delete_range(lo, hi)
+            assert own.values == expected
+            assert deleted() == [
+                before or (lo <= key and (hi is None or key < hi))
+                for key, before in zip(probes, was_deleted, strict=True)
+            ]
         elif step[0] == "back" and savepoints:
-            position, values, size = savepoints[step[1] % len(savepoints)]
+            position, values, size, was_deleted = savepoints[step[1] % len(savepoints)]
             del savepoints[step[1] % len(savepoints) + 1 :]
             own.rollback_to(position)
             assert own.values == values
             assert own.size_bytes == size
+            assert deleted() == was_deleted
         elif step[0] == "look":
             lo, hi = step[1], step[2]
             assert own.keys_between(lo, hi) == sorted(k for k in own.values if lo <= k < hi)

@@ -1,7 +1,12 @@
 """DROP TABLE and DROP INDEX: the definition, and every key that belonged to it.
 
 All names are looked up before anything is dropped, so a wrong one drops nothing. Rows and
-entries are deleted key by key in the same transaction; older snapshots still see them.
+entries are deleted in the same transaction; older snapshots still see them.
+
+A few rows are deleted key by key, and many by one deleted range, which costs the same for ten
+rows and for ten million. Few are not worth it: as long as a deleted range is not settled by a
+compaction, every read asks for it. What a statement of another transaction does meanwhile with
+the table is kept apart by the catalog, where both name the table; the range asks once more.
 """
 
 from __future__ import annotations
@@ -15,6 +20,9 @@ from ferrisdb.query.keyspace import index_range, table_range
 from ferrisdb.query.schema import Index, Table
 from ferrisdb.query.values.suggest import did_you_mean
 from ferrisdb.txn.api import Transaction
+
+MAX_SINGLE_DELETES = 1000
+"""Rows and entries that are deleted one by one."""
 
 
 def drop_tables(statement: ast.DropTable, definition: Definition) -> None:
@@ -74,6 +82,11 @@ def _check_no_constraint(name: ast.Name, definition: Definition) -> None:
 
 
 def _delete_range(transaction: Transaction, lo: bytes, hi: bytes) -> None:
+    few: list[bytes] = []
     for keys, _ in transaction.scan_batches(lo, hi):
-        for key in keys:
-            transaction.delete(key)
+        few += keys
+        if len(few) > MAX_SINGLE_DELETES:
+            transaction.delete_range(lo, hi)
+            return
+    for key in few:
+        transaction.delete(key)
