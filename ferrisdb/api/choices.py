@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from os import PathLike, fspath
+from typing import TypeVar
 
 from ferrisdb.errors import InterfaceError, InvalidParameterValue
 from ferrisdb.query.keyspace import SQL
 from ferrisdb.storage.compaction_filter import Expiry
-from ferrisdb.storage.options import CompactionStyle, Compression, Durability, RecoveryMode
 from ferrisdb.txn.api import IsolationLevel
+
+Choice = TypeVar("Choice", bound=Enum)
 
 
 def checked_path(path: str | PathLike[str]) -> str:
@@ -29,26 +32,18 @@ def checked_statement(sql: str) -> str:
     return sql
 
 
-def durability_of(given: Durability | str | None) -> Durability | None:
-    """None stays None: what the database was opened with."""
+def one_of(kind: type[Choice], given: Choice | str | None, what: str) -> Choice | None:
+    """The member of `kind` that is given, itself or by its value. None stays None: the default.
+
+    Raises InvalidParameterValue, with all values, for anything else; `what` names it there.
+    """
     if given is None:
         return None
-    for level in Durability:
-        if given is level or given == level.value:
-            return level
-    raise InvalidParameterValue(
-        f"there is no durability {given!r}", hint="it is " + ", ".join(f'"{d.value}"' for d in Durability)
-    )
-
-
-def compaction_style(given: CompactionStyle | str) -> CompactionStyle:
-    for style in CompactionStyle:
-        if given is style or given == style.value:
-            return style
-    raise InvalidParameterValue(
-        f"there is no compaction style {given!r}",
-        hint="it is " + " or ".join(f'"{style.value}"' for style in CompactionStyle),
-    )
+    for member in kind:
+        if given is member or given == member.value:
+            return member
+    *others, last = (f'"{member.value}"' for member in kind)
+    raise InvalidParameterValue(f"there is no {what} {given!r}", hint=f"it is {', '.join(others)} or {last}")
 
 
 def expiries_of(given: Mapping[bytes, float]) -> tuple[Expiry, ...]:
@@ -63,25 +58,6 @@ def expiries_of(given: Mapping[bytes, float]) -> tuple[Expiry, ...]:
                 hint="give the keys that should expire a prefix of their own",
             )
     return expiries
-
-
-def compression_of(given: Compression | str) -> Compression:
-    for kind in Compression:
-        if given is kind or given == kind.value:
-            return kind
-    raise InvalidParameterValue(
-        f"there is no compression {given!r}", hint="it is " + " or ".join(f'"{c.value}"' for c in Compression)
-    )
-
-
-def recovery_mode_of(given: RecoveryMode | str) -> RecoveryMode:
-    for mode in RecoveryMode:
-        if given is mode or given == mode.value:
-            return mode
-    raise InvalidParameterValue(
-        f"there is no recovery mode {given!r}",
-        hint="it is " + " or ".join(f'"{mode.value}"' for mode in RecoveryMode),
-    )
 
 
 def isolation_level(given: IsolationLevel | str) -> IsolationLevel:

@@ -22,15 +22,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ferrisdb.api.choices import (
-    checked_path,
-    compaction_style,
-    compression_of,
-    durability_of,
-    expiries_of,
-    isolation_level,
-    recovery_mode_of,
-)
+from ferrisdb.api.choices import checked_path, expiries_of, isolation_level, one_of
 from ferrisdb.api.connection import Connection
 from ferrisdb.api.engine import MEMORY, Lease, lease
 from ferrisdb.api.rows import Rows
@@ -41,7 +33,7 @@ from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.event_hub import Subscription
 from ferrisdb.storage.events import Event
-from ferrisdb.storage.options import CompactionStyle, Compression, Durability, RecoveryMode
+from ferrisdb.storage.options import CompactionStyle, Compression, Durability, MemtableKind, RecoveryMode
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
@@ -105,7 +97,9 @@ class Database:
         waits for, if that is not what the database was opened with.
         """
         level = isolation_level(isolation)
-        return Transaction(Statements(self._lease, level), level, read_only, durability_of(durability))
+        return Transaction(
+            Statements(self._lease, level), level, read_only, one_of(Durability, durability, "durability")
+        )
 
     def transaction(
         self,
@@ -277,15 +271,16 @@ class Database:
 def open(
     path: str | PathLike[str] = MEMORY,
     *,
+    read_only: bool = False,
     durability: Durability | str | None = None,
     sync_interval_ms: int | None = None,
     cache_bytes: int | None = None,
     memtable_bytes: int | None = None,
     block_bytes: int | None = None,
+    memtable: MemtableKind | str | None = None,
     compaction: CompactionStyle | str | None = None,
-    expire: Mapping[bytes, float] | None = None,
-    read_only: bool = False,
     compression: Compression | str | None = None,
+    expire: Mapping[bytes, float] | None = None,
     recovery: RecoveryMode | str | None = None,
 ) -> Database:
     """Open the database in the folder `path`, or create it. ":memory:" is always a new one.
@@ -297,14 +292,19 @@ def open(
     `durability` "full" (the default on disk) returns from a commit when it would survive a
     power cut. "normal" syncs in the background, so that a power cut takes at most the commits
     of the last `sync_interval_ms` (100); "off" leaves it all to the operating system. What a
-    power cut leaves is always a prefix of the commits. `compaction` is "leveled" (the
-    default) or "tiered", which writes less and takes more space; it may be another one each
-    time. `expire` gives prefixes of keys, as `put` takes them, and how many seconds after
-    their commit the values may vanish: not exactly then, but when the files are tidied up.
-    `compression` of what is written from now on is "none" (the default), "zstd" or "lz4", and
-    needs `ferrisdb[compression]`. `recovery` says what to do with a log whose end is not whole:
-    "tolerate tail" (the default) cuts off what a crash has torn, "strict" refuses it, "salvage"
-    also opens one that is damaged elsewhere, and `recovery_report` tells what is lost.
+    power cut leaves is always a prefix of the commits.
+
+    What is in the files stays readable when these are others at the next opening: `memtable` is
+    "sorted" (the default) or "skip list"; `compaction` is "leveled" (the default) or "tiered",
+    which writes less and takes more space; `compression` of what is written from now on is
+    "none" (the default), "zstd" or "lz4", and needs `ferrisdb[compression]`.
+
+    `expire` gives prefixes of keys, as `put` takes them, and how many seconds after their
+    commit the values may vanish: not exactly then, but when the files are tidied up.
+
+    `recovery` says what to do with a log whose end is not whole: "tolerate tail" (the default)
+    cuts off what a crash has torn, "strict" refuses it, "salvage" also opens one that is damaged
+    elsewhere, and `recovery_report` tells what is lost.
 
     Opens of one path in a process share one engine.
 
@@ -313,15 +313,16 @@ def open(
     ProgrammingError when the path is open in this process with other options.
     """
     options = {
-        "durability": durability_of(durability),
+        "durability": one_of(Durability, durability, "durability"),
         "sync_interval_ms": sync_interval_ms,
         "cache_bytes": cache_bytes,
         "memtable_bytes": memtable_bytes,
         "block_bytes": block_bytes,
-        "compaction": None if compaction is None else compaction_style(compaction),
+        "memtable": one_of(MemtableKind, memtable, "memtable"),
+        "compaction": one_of(CompactionStyle, compaction, "compaction style"),
+        "compression": one_of(Compression, compression, "compression"),
         "expiries": None if expire is None else expiries_of(expire),
-        "compression": None if compression is None else compression_of(compression),
-        "recovery_mode": None if recovery is None else recovery_mode_of(recovery),
+        "recovery_mode": one_of(RecoveryMode, recovery, "recovery mode"),
     }
     given = {name: value for name, value in options.items() if value is not None}
     checked = checked_path(path)
