@@ -463,7 +463,7 @@ def test_misuse_is_an_interface_error_and_nothing_else(db: ferrisdb.Database) ->
 def test_options_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ferrisdb.DataError, match="no durability 'maybe'") as wrong:
         ferrisdb.open(tmp_path, durability="maybe")
-    assert wrong.value.hint == 'it is "full", "normal", "off"'
+    assert wrong.value.hint == 'it is "full", "normal" or "off"'
     with ferrisdb.open() as db, pytest.raises(ferrisdb.DataError, match="chaos"):
         db.begin("chaos")
 
