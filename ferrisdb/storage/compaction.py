@@ -61,6 +61,7 @@ from ferrisdb.storage.manifest import Manifest, ManifestEdit
 from ferrisdb.storage.obsolete_tables import ObsoleteTables, Unread
 from ferrisdb.storage.options import CompactionStyle, StorageOptions
 from ferrisdb.storage.range_garbage import RangeGarbage, tombstones_over
+from ferrisdb.storage.retention import Retention
 from ferrisdb.storage.sources import LiveSources, Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.statistics import CompactionStatistics
@@ -105,6 +106,7 @@ class Compactor:
         self._range_garbage = RangeGarbage()
         self._picker: Picker = TieredPicker(options) if is_tiered else CompactionPicker(options)
         self.expiry = ExpiryWatch(options, manifest, clock)
+        self._retention = Retention(options, manifest, clock)
         # None wakes the thread: to look at the tree, or to stop.
         self._events: SimpleQueue[Unread | None] = SimpleQueue()
         self._obsolete = ObsoleteTables(env, folder, cache, self._events.put)
@@ -276,7 +278,8 @@ class Compactor:
     def _compact_once(self) -> bool:
         """Whether there was something to do."""
         # First the watermark, then the inputs: see above.
-        watermark = 0 if self.oldest_snapshot is None else self.oldest_snapshot()
+        oldest = self.oldest_snapshot
+        watermark = 0 if oldest is None else self._retention.watermark(oldest())
         expired = self.expiry.expired()
         compaction = self._pick(watermark, expired)
         if compaction is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import Final
 
 from ferrisdb.errors import InvalidParameterValue
@@ -108,10 +109,16 @@ class StorageOptions:
     expiries: tuple[Expiry, ...] = ()
     """Rows that compaction may drop some time after their commit, by prefixes of their keys."""
 
+    retention_s: float = 0.0
+    """Versions are kept so long after they were overwritten or deleted, also when no snapshot
+    needs them: who asks for a timestamp within this time reads what was there then."""
+
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise InvalidParameterValue(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not 0 <= self.retention_s < math.inf:
+            raise InvalidParameterValue(f"retention_s is {self.retention_s}; it must not be negative")
         if self.cache_bytes < 0:
             raise InvalidParameterValue(f"cache_bytes is {self.cache_bytes}; it must not be negative")
         start, slow, stop = (
