@@ -7,6 +7,7 @@ Reading checks what it touches. This reads all, and also what no reader ever com
     log          every checksum; commits follow each other without a gap       check_log.py
     tables       every checksum; every order; index, filter and properties     check_table.py
                  are true of the blocks; the manifest is true of the table
+    ages         of each key, deeper levels have only older versions           check_ages.py
 
 A finding does not end the check. What depends on a damaged part is skipped, so that one
 damaged byte is one finding, and all else is still checked: without CURRENT the newest
@@ -30,6 +31,7 @@ from itertools import pairwise
 from typing import Final
 
 from ferrisdb.errors import CorruptionError, Error, Unavailable
+from ferrisdb.storage.check_ages import check_ages
 from ferrisdb.storage.check_findings import Finding, Findings
 from ferrisdb.storage.check_log import LogCheck
 from ferrisdb.storage.check_table import check_table
@@ -115,6 +117,9 @@ class _FolderCheck:
             path = join(self.folder, table_name(number))
             counted = check_table(self.env, path, entry, self.findings, self.progress)
             blocks, versions = blocks + counted.blocks, versions + counted.versions
+        if self.manifest_number is not None and not self.findings.found:
+            manifest_path = join(self.folder, manifest_name(self.manifest_number))
+            check_ages(self.env, self.folder, total, manifest_path, self.findings)
         logs = live_logs(names, state.oldest_log_number)
         log = LogCheck(self.env, self.folder, self.findings, self.progress)
         if self.is_manifest_whole:

@@ -12,10 +12,12 @@
 A crash before 4 leaves files that the manifest does not name, after it inputs that it no
 longer names: the next open removes both. A compaction that fails before 4 (a full disk, a
 killed child, one that hangs) has changed nothing. What it wrote is removed, and it is tried
-again, a few times, each time later. Then compaction stops until the database is opened again;
-a damaged input stops it at once. Reads and writes go on, only slower; `compaction_error` in the
-statistics says why. When 4 itself fails, nobody can say whether the edit is on the disk: then
-the outputs stay, and the store refuses writes, as after any failed sync of the manifest.
+again, a few times, each time later. Then it rests, and each wake, by a flush or by somebody who
+waits, is good for one more attempt: a full disk may have room by then. What would only be met
+again, as a damaged input, stops compaction until the next open. Meanwhile reads and writes go
+on, only slower; `compaction_error` in the statistics says why. When 4 itself fails, nobody can
+say whether the edit is on the disk: then the outputs stay, and the store refuses writes, as
+after any failed sync of the manifest.
 
 No version is lost that somebody may read. The watermark, the oldest snapshot in use, is
 asked for first, and only then the inputs are chosen. A snapshot that is open at that moment
@@ -70,9 +72,6 @@ MAX_ATTEMPTS: Final = 5
 FIRST_PAUSE_S: Final = 0.1
 """Before the second attempt; each time four times as long, some nine seconds in all."""
 
-MAX_OUTPUTS: Final = 10_000
-"""Of one compaction. Where tables are tiny the last one takes the rest."""
-
 LOOK_AGAIN_S: Final = 1.0
 """Between two looks at the oldest snapshot, while the last level has something that it holds."""
 
@@ -116,7 +115,9 @@ class Compactor:
         # Guarded by the lock of `sources.changed`, and notified through it.
         self._wishes = 0
         self._granted = 0
+        self._refused = 0
         self._has_given_up = False
+        self._is_final = False
         self.backpressure = Backpressure(options, sources, self.statistics, self._is_over)
         """Where writers wait for it."""
         self._thread = threading.Thread(target=self._run, name="ferrisdb-compact", daemon=True)
@@ -172,12 +173,16 @@ class Compactor:
         """
         wish = self.wake()
         with self._sources.changed:
-            self._sources.changed.wait_for(lambda: self._granted >= wish or self._is_over())
+            self._sources.changed.wait_for(
+                lambda: max(self._granted, self._refused) >= wish or self._is_final or self._stopping.is_set()
+            )
             if self._granted >= wish:
                 return
-        if self._has_given_up:
-            raise StorageError(f"compaction has stopped: {self.statistics.error}")
-        raise StorageError("the database was closed while a compaction was waited for")
+            has_failed = self._is_final or self._refused >= wish
+        if not has_failed:
+            raise StorageError("the database was closed while a compaction was waited for")
+        hint = "it is tried again by the next " + ("open" if self._is_final else "flush")
+        raise StorageError(f"compaction has stopped: {self.statistics.error}", hint=hint)
 
     def _is_behind(self) -> bool:
         return len(self._sources.now.level_zero) >= self._options.compaction_slow_tables
@@ -195,7 +200,7 @@ class Compactor:
             if self._stopping.is_set():
                 return
             self._take_note(event)
-            if event is None and not self._has_given_up:
+            if event is None and not self._is_final:
                 self._keep_in_shape()
 
     def _next_event(self) -> Unread | None:
@@ -205,11 +210,10 @@ class Compactor:
         cost each transaction something. So while old versions wait for that, we ask. And while
         something may expire we look now and then, for time passes though nobody writes.
         """
-        waits_for_readers = (
-            not self._has_given_up
-            and self.oldest_snapshot is not None
-            and has_more_to_collect(self._sources.now)
-        )
+        if self._has_given_up:
+            # Not by the clock: what failed so often may be dear, as a large merge onto a full disk.
+            return self._events.get()
+        waits_for_readers = self.oldest_snapshot is not None and has_more_to_collect(self._sources.now)
         rests_s = [LOOK_AGAIN_S] if waits_for_readers else []
         if self.expiry.rest_s is not None:
             rests_s.append(self.expiry.rest_s)
@@ -228,7 +232,7 @@ class Compactor:
             self._tell_error("removal of a table", error.message, has_given_up=True)
 
     def _keep_in_shape(self) -> None:
-        failures = 0
+        failures = MAX_ATTEMPTS - 1 if self._has_given_up else 0
         while not self._stopping.is_set():
             # Files that nobody reads should not wait for a tree that is hardly ever in shape.
             # Of a wake that comes out here its wish is granted below.
@@ -244,36 +248,45 @@ class Compactor:
             except BaseException as error:
                 # Whatever it was, it must not end the thread in silence: writers would wait for it.
                 failures += 1
-                self._note_failure(error, failures)
+                self._note_failure(error, failures, wish)
                 if self._has_given_up:
                     return
                 self._stopping.wait(FIRST_PAUSE_S * 4 ** (failures - 1))
                 continue
             failures = 0
+            self._note_success(wish if is_in_shape else self._granted)
             if is_in_shape:
-                with self._sources.changed:
-                    self._granted = wish
-                    self._sources.changed.notify_all()
                 return
 
-    def _note_failure(self, error: BaseException, failures: int) -> None:
+    def _note_success(self, granted: int) -> None:
+        with self._sources.changed:
+            self._granted = granted
+            if self._has_given_up:
+                # There is somebody again whom writers can wait for.
+                self._has_given_up = False
+                self.backpressure.note_change()
+            self._sources.changed.notify_all()
+
+    def _note_failure(self, error: BaseException, failures: int, wish: int) -> None:
         if self._stopping.is_set():
             return
         self.statistics.failures += 1
         self.statistics.error = error.message if isinstance(error, Error) else repr(error)
         # A second reading would find the same damage, and a rule of ours the same breach.
         is_final = isinstance(error, CorruptionError | InvariantViolation | FilterFailed | _ManifestFailed)
-        has_given_up = is_final or failures >= MAX_ATTEMPTS
-        self._tell_error("compaction", self.statistics.error, has_given_up=has_given_up)
-        if has_given_up:
+        rests = not is_final and failures >= MAX_ATTEMPTS
+        self._tell_error("compaction", self.statistics.error, has_given_up=is_final, rests=rests)
+        if is_final or rests:
             with self._sources.changed:
                 self._has_given_up = True
+                self._is_final = is_final
+                self._refused = wish
                 self.backpressure.note_change()
                 self._sources.changed.notify_all()
 
-    def _tell_error(self, task: str, reason: str, *, has_given_up: bool) -> None:
+    def _tell_error(self, task: str, reason: str, *, has_given_up: bool, rests: bool = False) -> None:
         events = self._sources.events
-        events.emit(BackgroundError(events.now_s(), task, reason, has_given_up))
+        events.emit(BackgroundError(events.now_s(), task, reason, has_given_up, rests))
 
     def _compact_once(self) -> bool:
         """Whether there was something to do."""
@@ -350,15 +363,14 @@ class Compactor:
     ) -> tuple[Sequence[SSTableReader], CompactionResult]:
         """The new tables, which are read now, and what became of the versions."""
         job = self._job(compaction, watermark, expired)
-        outputs: list[SSTableReader] = []
+        numbers: list[int] = []
         try:
             result = self._runner.run(job, compaction.input_bytes)
             check_counts(compaction, result)
-            outputs = self._open_outputs(job, compaction, result)
+            numbers += [self._numbers.take() for _ in result.tables]
+            outputs = self._open_outputs(job, compaction, result, numbers)
         except BaseException:
-            for table in outputs:
-                table.close()
-            self._remove_outputs(job)
+            self._remove_outputs(job, numbers)
             raise
         # From here on the outputs may be named by the manifest, and must stay whatever happens.
         self._change_tree(compaction, outputs)
@@ -366,12 +378,9 @@ class Compactor:
         return outputs, result
 
     def _job(self, compaction: Compaction, watermark: int, expired: Expired) -> CompactionJob:
-        # A row counts as more than it takes in a file, but not twice as much.
-        most_outputs = min(2 * compaction.input_bytes // self._options.table_bytes + 1, MAX_OUTPUTS)
         return CompactionJob(
             folder=self._folder,
             sources=[[table.number for table in run] for run in compaction.runs],
-            output_numbers=[self._numbers.take() for _ in range(most_outputs)],
             output_mark=os.urandom(4).hex(),
             table_bytes=self._options.table_bytes,
             block_bytes=self._options.block_bytes,
@@ -386,12 +395,11 @@ class Compactor:
     # --- the step from the old tables to the new ones
 
     def _open_outputs(
-        self, job: CompactionJob, compaction: Compaction, result: CompactionResult
+        self, job: CompactionJob, compaction: Compaction, result: CompactionResult, numbers: Sequence[int]
     ) -> list[SSTableReader]:
         """Give the outputs their names, durably, and open what is on the disk."""
-        numbers = job.output_numbers[: len(result.tables)]
-        for number in numbers:
-            unfinished = join(self._folder, unfinished_table_name(number, job.output_mark))
+        for position, number in enumerate(numbers, 1):
+            unfinished = join(self._folder, unfinished_table_name(position, job.output_mark))
             self._env.rename(unfinished, join(self._folder, table_name(number)))
         # Before the manifest names them, or a power cut could leave it naming nothing.
         self._env.sync_directory(self._folder)
@@ -428,12 +436,13 @@ class Compactor:
             self._report_failure(error)
             raise _ManifestFailed(_reason(error)) from error
 
-    def _remove_outputs(self, job: CompactionJob) -> None:
-        for number in job.output_numbers:
-            for name in (unfinished_table_name(number, job.output_mark), table_name(number)):
-                # What cannot be removed now, the next open removes: the manifest never named it.
-                with contextlib.suppress(StorageError):
-                    if self._env.exists(join(self._folder, name)):
+    def _remove_outputs(self, job: CompactionJob, numbers: Sequence[int]) -> None:
+        named = set(map(table_name, numbers))
+        # What cannot be removed now, the next open removes: the manifest never named it.
+        with contextlib.suppress(StorageError):
+            for name in self._env.list_directory(self._folder):
+                if name in named or name.endswith(f".{job.output_mark}"):
+                    with contextlib.suppress(StorageError):
                         self._env.remove(join(self._folder, name))
 
 

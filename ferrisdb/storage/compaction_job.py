@@ -10,7 +10,10 @@
 
 A job is plain data, so that a child process can do it (`compaction_worker`), or a thread.
 It reads immutable files and writes new ones under names that mean nothing yet; nobody sees
-any of it before the manifest says so. Every output is synced, its name is not.
+any of it before the manifest says so. Every output is synced, its name is not. How many there
+will be is not known before: tables are cut by the bytes of their rows, and files may be
+compressed. So outputs are only counted, 1, 2, 3, under the mark of their compaction, and get
+numbers of their own when they get their names (`compaction`).
 
 Merging goes by runs, as in `merge`: up to the nearest of the sources' last keys all is known
 of each key, as a run has all versions of its keys that its source has. Rows are sorted by
@@ -27,7 +30,6 @@ Limits: all versions of one key in one source are in memory together.
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -37,7 +39,7 @@ from typing import Any
 
 import msgpack
 
-from ferrisdb.errors import CorruptionError, invariant
+from ferrisdb.errors import CorruptionError
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.compaction_filter import CompactionFilter, Expired, RowFilter
@@ -56,10 +58,8 @@ class CompactionJob:
     folder: str
     sources: Sequence[Sequence[int]]
     """Numbers of the tables, newest source first; of each source in key order, disjoint."""
-    output_numbers: Sequence[int]
-    """As many as could be needed."""
     output_mark: str
-    """See `unfinished_table_name`."""
+    """Of no other compaction: see `unfinished_table_name`."""
     table_bytes: int
     block_bytes: int
     watermark: int
@@ -87,7 +87,7 @@ class CompactionJob:
 @immutable
 class CompactionResult:
     tables: Sequence[TableProperties]
-    """Of the outputs; their numbers are the first of the job's."""
+    """Of the outputs, the first of which is number 1 of its mark."""
     read_count: int
     """Versions that were read; what is not in the outputs was collected."""
     collected_count: int
@@ -150,16 +150,12 @@ class _Compactor:
 
     def run(self, sources: Sequence[Sequence[SSTableReader]]) -> CompactionResult:
         runs = self._kept_runs(merge_runs([chain.from_iterable(t.runs() for t in s) for s in sources]))
-        outputs = []
-        numbers = iter(self._job.output_numbers)
+        outputs: list[TableProperties] = []
         first = next(runs, None)
-        for number in numbers:
-            if first is None:
-                break
-            # The last number takes what is left. There are enough of them, so nothing should be.
-            is_last = number == self._job.output_numbers[-1]
-            table = _TableRuns(first, runs, sys.maxsize if is_last else self._job.table_bytes)
-            path = join(self._job.folder, unfinished_table_name(number, self._job.output_mark))
+        while first is not None:
+            table = _TableRuns(first, runs, self._job.table_bytes)
+            name = unfinished_table_name(len(outputs) + 1, self._job.output_mark)
+            path = join(self._job.folder, name)
             outputs.append(
                 write_sstable(
                     self._env,
@@ -170,7 +166,6 @@ class _Compactor:
                 )
             )
             first = table.following
-        invariant(first is None, "a compaction has written all that it kept")
         return CompactionResult(outputs, self._read_count, self._collected_count, self._filter.filtered_count)
 
     def _kept_runs(self, runs: Iterator[Rows]) -> Iterator[Rows]:

@@ -284,9 +284,12 @@ class BackgroundError(Event):
     reason: str
     has_given_up: bool
     """It is not tried again before the next open."""
+    rests: bool = False
+    """It has failed too often in a row. It is tried again after each flush, once."""
 
     def __str__(self) -> str:
         after = "; given up until the next open" if self.has_given_up else ""
+        after = "; tried again after the next flush" if self.rests else after
         return f"{self.task} failed: {self.reason}{after}"
 
 

@@ -46,7 +46,8 @@ def table_name(number: int) -> str:
 
 
 def unfinished_table_name(number: int, mark: str) -> str:
-    """`mark` is eight hexadecimal digits, drawn anew for each compaction.
+    """`mark` is eight hexadecimal digits, drawn anew for each compaction; `number` counts its
+    tables, from 1.
 
     A child that outlives its parent for a moment must not write to a file that the next
     process to open the folder thinks is its own, and that would use the same numbers.

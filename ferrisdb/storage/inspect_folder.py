@@ -204,8 +204,10 @@ def fingerprint(env: Env, folder: str) -> object:
             file = env.open_read(join(folder, name))
         except FileNotFoundError:
             continue
-        sizes.append(file.size())
-        file.close()
+        try:
+            sizes.append(file.size())
+        finally:
+            file.close()
     return names, sizes
 
 

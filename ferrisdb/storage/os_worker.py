@@ -9,18 +9,29 @@ module again, and many a program has no guard there.
 No child is started from a frozen program, whose `sys.executable` is the program itself: it
 would be started a second time. Nor where Python does not know its own executable, as in some
 embedding programs.
+
+The end of a pipe is when nobody holds its other end, and that may be somebody else as well: a
+thread of the program that forks in the moment in which we start a child gives the new process
+a copy of the child's end, and keeps it open for as long as it lives. So where processes can
+fork, reading does not wait for the end alone: while nothing comes, it asks now and then
+whether the child still lives.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 from ferrisdb.errors import StorageError, broken
 
 if TYPE_CHECKING:
     import subprocess
+
+CAN_FORK: Final = hasattr(os, "fork")
+"""Where it cannot, as on Windows, pipes cannot be waited for with a timeout either."""
+
+ASK_EACH_S: Final = 0.2
 
 
 class OsWorker:
@@ -41,12 +52,28 @@ class OsWorker:
 
     def read(self, length: int) -> bytes:
         found = b""
-        while len(found) < length:
+        while len(found) < length and self._has_more():
             more = self._from_child.read(length - len(found))
             if not more:
                 break
             found += more
         return found
+
+    def _has_more(self) -> bool:
+        """Wait until there is something to read, be it the end; False when the child has died, and
+        all that it said is read."""
+        if not CAN_FORK:
+            return True
+        # As `subprocess` below, which has it loaded already.
+        import selectors  # noqa: PLC0415
+
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._from_child, selectors.EVENT_READ)
+            while not selector.select(ASK_EACH_S):
+                if self._process.poll() is not None:
+                    # It may have said its last word between the two questions.
+                    return bool(selector.select(0))
+        return True
 
     def kill(self) -> None:
         self._process.kill()

@@ -56,7 +56,8 @@ class EngineStatistics:
     """What both took."""
     compaction_failures: int
     compaction_error: str | None
-    """The last one. Compaction tries again a few times, and then not before the next open."""
+    """The last one. Compaction tries again a few times, then once after each flush; where that
+    would be of no use, as with a damaged table, not before the next open."""
     filtered_versions: int
     """That had expired, or that the compaction filter did not want."""
     cache_evictions: int

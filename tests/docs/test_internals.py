@@ -60,13 +60,15 @@ def commands_and_answers(text: str) -> list[tuple[str, str]]:
 
 
 def without_chance(text: str) -> str:
-    """Without what differs from run to run: process ids, times, the random version of the catalog."""
+    """Without what differs from run to run: process ids, times, the random version of the catalog,
+    random parts of names."""
     text = re.sub(r"process \d+", "process _", text)
     text = re.sub(r"(catalog version  )0x[0-9a-f]{32}", r"\1_", text)
     # The checksum of the record with the random version; that it is right is what counts.
     text = re.sub(r"(commit 1, \d+ bytes, crc32) [0-9a-f]{8}", r"\1 _", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "_", text)
     text = re.sub(r"(\d{6}-\d+)-[0-9a-f]{8}\.sst", r"\1-_.sst", text)
+    text = re.sub(r"(\d{6}\.sst)\.[0-9a-f]{8}", r"\1._", text)
     return same_shape(text)
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import pytest
 from forged_table import ForgedTable
 
-from ferrisdb.errors import CorruptionError, NotADatabase, Unavailable
+from ferrisdb.errors import CorruptionError, NotADatabase, StorageError, Unavailable
 from ferrisdb.storage import check as check_module
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.file_names import unfinished_table_name
+from ferrisdb.storage.inspect_folder import fingerprint
 from ferrisdb.storage.inspect_log import BadBytes, ReservedBytes, SeenRecord, read_records
 from ferrisdb.storage.inspect_manifest import read_edits
 from ferrisdb.storage.manifest import ManifestEdit, TableEntry, _encode
@@ -616,3 +617,27 @@ def test_zeros_at_the_end_are_fine_in_the_last_segment_and_damage_in_any_other(e
     assert "500 zeros" in found[0][2]
     with pytest.raises(CorruptionError):
         Engine.open(env, "db")
+
+
+def test_a_file_whose_length_cannot_be_told_is_let_go_of() -> None:
+    class Unmeasurable:
+        is_open = True
+
+        def size(self) -> int:
+            raise StorageError("cannot tell the length")
+
+        def close(self) -> None:
+            self.is_open = False
+
+    class Disk(MemoryEnv):
+        opened: Unmeasurable
+
+        def open_read(self, path: str) -> Unmeasurable:  # type: ignore[override]
+            self.opened = Unmeasurable()
+            return self.opened
+
+    env = Disk()
+    Engine.open(env, "db", StorageOptions()).close()
+    with pytest.raises(StorageError, match="cannot tell"):
+        fingerprint(env, "db")
+    assert not env.opened.is_open

@@ -308,7 +308,7 @@ def test_a_child_says_that_it_works(tmp_path: Path) -> None:
     fill(engine, turns=1)
     engine.close()
     number = engine._manifest.state.tables[0].number
-    job = CompactionJob(folder, [[number]], [9000], "mark", 1 << 30, 4096, 0, [])
+    job = CompactionJob(folder, [[number]], "mark", 1 << 30, 4096, 0, [])
     with subprocess.Popen(
         [sys.executable, "-c", TALKATIVE_CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
@@ -322,3 +322,40 @@ def test_a_child_says_that_it_works(tmp_path: Path) -> None:
     assert said[0] == "ready"
     assert said.count("working") > 3
     assert said[-1] == "result"
+
+
+HEIR = """
+import os, sys, time
+heir = os.fork()
+if heir:
+    print(heir, flush=True)
+else:
+    sys.stdin.close()
+time.sleep(1000)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
+def test_a_child_that_is_killed_has_ended_though_another_process_holds_its_pipe() -> None:
+    # As a thread that forks in the moment in which the child is started leaves one behind.
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEIR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    worker = os_worker.OsWorker(process, process.stdin, process.stdout)
+    heir = b""
+    while not heir.endswith(b"\n"):
+        heir += worker.read(1)
+    said: list[bytes] = []
+    reader = threading.Thread(target=lambda: said.append(worker.read(4)), daemon=True)
+    reader.start()
+    worker.kill()
+    try:
+        reader.join(20)
+        assert said == [b""]
+        assert is_running(int(heir))
+    finally:
+        os.kill(int(heir), signal.SIGKILL)
+        reader.join()
+        worker.wait()

@@ -216,8 +216,9 @@ def test_a_failed_compaction_is_told_with_its_reason(monkeypatch: pytest.MonkeyP
     errors = [event for event in events if isinstance(event, BackgroundError)]
     assert {event.reason for event in [*failed, *errors]} == {"no room"}
     assert len(failed) == len(errors) == compaction_module.MAX_ATTEMPTS
-    assert [error.has_given_up for error in errors] == [False, False, False, False, True]
-    assert str(errors[-1]) == "compaction failed: no room; given up until the next open"
+    assert not any(error.has_given_up for error in errors)
+    assert [error.rests for error in errors] == [False, False, False, False, True]
+    assert str(errors[-1]) == "compaction failed: no room; tried again after the next flush"
 
 
 def test_a_failed_flush_is_told_and_that_writes_are_refused() -> None:
