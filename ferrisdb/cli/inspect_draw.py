@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Final
 
-from ferrisdb.cli.inspect_names import KeyNames
+from ferrisdb.cli.inspect_names import KeyNames, show_bytes
 from ferrisdb.errors import CorruptionError, InvalidParameterValue
 from ferrisdb.storage.compression import CODEC_LZ4, CODEC_NAMES, CODEC_NONE, CODEC_ZSTD
 from ferrisdb.storage.env import join
@@ -30,11 +31,15 @@ from ferrisdb.storage.file_names import log_name, manifest_name, table_name
 from ferrisdb.storage.inspect_folder import FoundInTable, SeenFolder, read_whole
 from ferrisdb.storage.inspect_log import BadBytes, ReservedBytes, SeenRecord, read_records
 from ferrisdb.storage.inspect_manifest import SeenEdit, read_edits
-from ferrisdb.storage.inspect_table import FrameFacts, TableFile, TableIndex
+from ferrisdb.storage.inspect_table import FrameFacts, TableFile
 from ferrisdb.storage.manifest import ManifestEdit, TableEntry
 from ferrisdb.storage.sstable_format import FOOTER_BYTES, Footer, Section
+from ferrisdb.storage.sstable_index import TableIndex
 
 Lines = Iterator[str]
+
+_SEPARATOR_CHARACTERS: Final = 80
+"""Shown of a separator, which is part of a key and means nothing in SQL."""
 
 
 class Limit:
@@ -140,8 +145,9 @@ def draw_table(path: str, table: TableFile, names: KeyNames, limit: Limit) -> Li
     for number, section in enumerate(index.sections):
         if limit.lets_through():
             facts = table.facts(section)
-            note = _block_range(index, number, names) + _inflated(table, section, facts)
+            note = _block_range(table, section, facts, names) + _inflated(table, section, facts)
             yield _frame_line(f"block {number}", section, facts, note)
+            yield from _separator_lines(index, number)
             damage = damage or _wrong_checksum("block", path, section, facts)
     yield from limit.rest("blocks")
     yield from _draw_end(table, footer, names)
@@ -318,9 +324,25 @@ def _inflated(table: TableFile, section: Section, facts: FrameFacts) -> str:
     return f"; {table.body_bytes(section):,} bytes when decompressed"
 
 
-def _block_range(index: TableIndex, number: int, names: KeyNames) -> str:
-    first, last = index.first_keys[number], index.last_keys[number]
-    return f"{names.key(first)} @{index.first_timestamps[number]} to {names.key(last)}"
+def _block_range(table: TableFile, section: Section, facts: FrameFacts, names: KeyNames) -> str:
+    """Of a sound block: its first row and its last key. The index does not say."""
+    if not facts.is_sound:
+        return ""
+    try:
+        block = table.block(section)
+    except CorruptionError:
+        return "its structure is not that of a block"
+    return f"{names.key(block.keys[0])} @{block.timestamps[0]} to {names.key(block.keys[-1])}"
+
+
+def _separator_lines(index: TableIndex, number: int) -> Lines:
+    """What the index has between this block and the next."""
+    if number == len(index.separators):
+        return
+    separator = show_bytes(index.separators[number], _SEPARATOR_CHARACTERS)
+    after = index.continued.get(number + 1)
+    goes_on = "" if after is None else f", which goes on in the next block with commit {after}"
+    yield f"          separator {separator}{goes_on}"
 
 
 def _count(number: int, what: str) -> str:

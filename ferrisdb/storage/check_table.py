@@ -2,7 +2,8 @@
 
     blocks      checksum; keys ascending, the timestamps of one key descending, within a block
                 and from block to block; newest timestamp and uniqueness as they are
-    index       first key, last key and first timestamp of each block
+    index       its separators lie between the blocks; which blocks go on with the key of the one
+                before, and from which timestamp
     filter      knows every key
     properties  counts, keys, timestamps and checksum of all blocks together
     manifest    says of the table what the table says, and how long it is
@@ -22,10 +23,11 @@ from ferrisdb.errors import Error
 from ferrisdb.storage.block import Block, chain_checksum, decode_block
 from ferrisdb.storage.check_findings import Findings
 from ferrisdb.storage.env import Env
-from ferrisdb.storage.inspect_table import SeenFilter, TableFile, TableIndex
+from ferrisdb.storage.inspect_table import SeenFilter, TableFile
 from ferrisdb.storage.limits import MAX_TIMESTAMP
 from ferrisdb.storage.manifest import TableEntry
 from ferrisdb.storage.sstable_format import Footer, Section, TableProperties
+from ferrisdb.storage.sstable_index import TableIndex
 
 T = TypeVar("T")
 
@@ -108,9 +110,12 @@ class _TableCheck:
             block = self._sound_block(section)
             if block is None:
                 continue
-            ends = (index.first_keys[number], index.last_keys[number], index.first_timestamps[number])
-            if ends != (block.keys[0], block.keys[-1], block.timestamps[0]):
-                self._add(section.offset, f"block {number} does not begin and end as the index says")
+            if not index.has_place_for(number, block.keys[0], block.keys[-1]):
+                self._add(section.offset, f"block {number} does not lie between its separators in the index")
+            elif index.continued.get(number, block.timestamps[0]) != block.timestamps[0]:
+                self._add(
+                    section.offset, f"block {number} does not begin with the commit that the index says"
+                )
             self._check_block(block, section, bloom)
 
     def _check_unindexed(self, footer: Footer | None, bloom: SeenFilter | None) -> None:

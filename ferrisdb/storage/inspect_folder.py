@@ -108,7 +108,7 @@ class SeenFolder:
             versions: list[tuple[int, bytes | None]] = []
             numbers: list[int] = []
             if says_maybe and is_in_range:
-                for number, block in _blocks_between(table, key, key):
+                for number, block in _blocks_between(table, key, key + b"\0"):
                     numbers.append(number)
                     rows = zip(block.keys, block.timestamps, block.values, strict=True)
                     versions += [(at, value) for row_key, at, value in rows if row_key == key]
@@ -247,9 +247,8 @@ def file_named(names: tuple[str, ...], wanted: str) -> str | None:
 
 
 def _blocks_between(table: TableFile, lo: bytes, hi: bytes) -> Iterator[tuple[int, Block]]:
-    """The blocks, with their numbers, that may hold a key with lo <= key <= hi."""
+    """The blocks, with their numbers, that may hold a key with lo <= key < hi."""
     index = table.index(table.footer())
-    ends = zip(index.first_keys, index.last_keys, index.sections, strict=True)
-    for number, (first, last, section) in enumerate(ends):
-        if last >= lo and first <= hi:
-            yield number, table.block(section)
+    sections = index.sections
+    for number in index.blocks_between(lo, hi):
+        yield number, table.block(sections[number])

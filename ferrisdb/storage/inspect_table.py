@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final
 from zlib import crc32
 
@@ -34,10 +33,10 @@ from ferrisdb.storage.sstable_format import (
     TableProperties,
     decode_footer,
 )
+from ferrisdb.storage.sstable_index import INDEX_COLUMNS, VERSION_1_COLUMNS, TableIndex, decode_index
 
 _FIRST_WINDOW_BYTES: Final = 64 * 1024
 _BLOCK_COLUMNS: Final = 5
-_INDEX_COLUMNS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +50,6 @@ class FrameFacts:
     @property
     def is_sound(self) -> bool:
         return self.stored_checksum == self.found_checksum
-
-
-@dataclass(frozen=True)
-class TableIndex:
-    """One element in each for each block."""
-
-    first_keys: list[bytes]
-    last_keys: list[bytes]
-    first_timestamps: list[int]
-    sections: list[Section]
 
 
 @dataclass(frozen=True)
@@ -103,27 +92,8 @@ class TableFile:
 
     def index(self, footer: Footer) -> TableIndex:
         section = footer.index
-        index = unpack(self._body(section, "index"), self.path, section.offset, "index")
-        try:
-            first_keys, last_keys, first_timestamps, lengths = index
-            is_sound = (
-                0 < len(first_keys) == len(last_keys) == len(first_timestamps) == len(lengths)
-                and {*map(type, first_keys), *map(type, last_keys)} == {bytes}
-                and {*map(type, first_timestamps), *map(type, lengths)} == {int}
-            )
-        except (ValueError, TypeError):
-            is_sound = False
-        if not is_sound:
-            raise malformed("index", self.path, section.offset)
-        *offsets, end = accumulate(lengths, initial=HEADER_BYTES)
-        if end != section.offset:
-            raise CorruptionError(
-                f"the blocks in the index end at byte {end}, and the index begins at {section.offset}",
-                file=self.path,
-                offset=section.offset,
-            )
-        sections = [Section(offset, length) for offset, length in zip(offsets, lengths, strict=True)]
-        return TableIndex(first_keys, last_keys, first_timestamps, sections)
+        stored = unpack(self._body(section, "index"), self.path, section.offset, "index")
+        return decode_index(stored, self.path, section)
 
     def filter(self, footer: Footer) -> SeenFilter:
         body = self._body(footer.filter, "filter")
@@ -175,7 +145,7 @@ class TableFile:
 
         For when the footer is gone, which else says where it is.
         """
-        body_bytes = self._body_length(offset, _INDEX_COLUMNS)
+        body_bytes = self._body_length(offset, INDEX_COLUMNS) or self._body_length(offset, VERSION_1_COLUMNS)
         if body_bytes is None:
             return None
         section = Section(offset, body_bytes + TRAILER_BYTES)

@@ -42,7 +42,8 @@ class ReadCounts:
         self.bloom_negatives = 0
         self.bloom_false_positives = 0
         self.absent_in_index = 0
-        """Point reads that the filter let pass and the index ended, without a block."""
+        """Point reads that the filter let pass and that ended without a block, as the key was outside
+        of the table's range."""
         self.cache_hits = 0
         self.blocks_read = 0
         self.read_bytes = 0

@@ -1,7 +1,7 @@
 """What is left of a damaged table: its sound blocks, and the key ranges of the others.
 
-    index sound            it says where each block lies and what its first and last keys are:
-                           a damaged block is left out, and its range is known exactly
+    index sound            it says where each block lies and what separates it from its
+                           neighbours: a damaged block is left out, its range is known
     index or footer gone   blocks lie one behind the other from byte 16 on, and each says where
                            it ends (`TableFile.walk_blocks`): they are found one by one
     header, filter, or     nothing is lost: the blocks have it all
@@ -29,11 +29,12 @@ from ferrisdb.storage.block import Block
 from ferrisdb.storage.check_findings import problem_of
 from ferrisdb.storage.env import Env
 from ferrisdb.storage.file_header import HEADER_BYTES
-from ferrisdb.storage.inspect_table import TableFile, TableIndex
+from ferrisdb.storage.inspect_table import TableFile
 from ferrisdb.storage.limits import MAX_TIMESTAMP
 from ferrisdb.storage.manifest import TableEntry
 from ferrisdb.storage.salvage_report import Damage
 from ferrisdb.storage.sstable_format import Footer, Section, TableProperties
+from ferrisdb.storage.sstable_index import TableIndex
 from ferrisdb.storage.version import Rows
 
 T = TypeVar("T")
@@ -113,13 +114,14 @@ class _Survey:
     # --- where the blocks are
 
     def _read_indexed(self, index: TableIndex) -> None:
+        # At the ends of the table its smallest and largest key bound a gap (`_Gap.narrow`).
+        bounds = list(pairwise((None, *index.separators, None)))
         for number, section in enumerate(index.sections):
-            first, last = index.first_keys[number], index.last_keys[number]
             block, problem = self._block(section)
-            if block is not None and (block.keys[0], block.keys[-1]) != (first, last):
+            if block is not None and not index.has_place_for(number, block.keys[0], block.keys[-1]):
                 block, problem = None, "the block is not the one in the index"
             if block is None:
-                self._gaps.append(_Gap(section.offset, section.end, problem, first, last))
+                self._gaps.append(_Gap(section.offset, section.end, problem, *bounds[number]))
             else:
                 self._keep(section, block)
 

@@ -8,9 +8,7 @@
 The parts lie one behind the other without a gap, and each has a checksum, so there is no
 byte in the file whose change would go unnoticed.
 
-    index       msgpack [ [first key, ...], [last key, ...], [timestamp of the first row, ...],
-                          [length of the frame, ...] ], an entry for each block; block 0
-                begins behind the header, each of the others where the one before ends
+    index       what separates the blocks, and their lengths (see sstable_index.py)
     filter      the words of a bloom filter over the distinct keys (see bloom.py)
     properties  msgpack [ entries, tombstones, smallest key, largest key,
                           smallest timestamp, largest timestamp, checksum of all blocks ]

@@ -7,28 +7,27 @@
       file ------------- read_at, checksum, decode, into the cache
       block: bisect ---- the newest version at or below the timestamp
 
-An open table keeps its index and its filter in memory, about 150 bytes a block and 14 bits a
-key. Blocks come through the cache.
+An open table keeps its index and its filter in memory, about 120 bytes a block and 14 bits a
+key. Blocks come through the cache. The index has no keys of blocks, only what separates them
+(sstable_index.py), so a key between two blocks is looked for in the left one.
 
 The versions of one key may run over several blocks (a counter that every transaction
-updates). The index holds the timestamp of each block's first row, so a reader of an old
-timestamp passes over the blocks that begin and end with newer versions of the key. In a
+updates). The index holds the timestamp of the first row of each block that goes on with the
+key of the one before, so a reader of an old timestamp passes over the blocks that begin and
+end with newer versions of the key. In a
 scan such a key belongs to the first block that holds it, and the others leave it out:
 
     block 4 [ ... k9 k8 k7 ]   block 5 [ k6 k5 k4 ]   block 6 [ k3 m1 ... ]
               gives k                   gives nothing           gives m and on
 
-A reader trusts nothing it has not checked: each block's checksum, and that it holds what the
-index says. Damage is a CorruptionError with the file and the offset of the part.
+A reader trusts nothing it has not checked: each block's checksum, and that its keys lie
+between the separators around it. Damage is a CorruptionError with the file and the offset of the part.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from operator import eq
-from typing import Any
 
 from ferrisdb.errors import CorruptionError
 from ferrisdb.storage.block import Block, clip, decode_block, malformed, unframe, unpack
@@ -43,6 +42,7 @@ from ferrisdb.storage.sstable_format import (
     TableProperties,
     decode_footer,
 )
+from ferrisdb.storage.sstable_index import decode_index
 from ferrisdb.storage.version import MISSING, Chunk, Found, Rows
 
 
@@ -133,8 +133,7 @@ class SSTableReader:
 
     def blocks_between(self, lo: bytes, hi: bytes | None) -> range:
         """Numbers of the blocks that may hold a key with lo <= key < hi."""
-        stop = len(self._first_keys) if hi is None else bisect_left(self._first_keys, hi)
-        return range(bisect_left(self._last_keys, lo), stop)
+        return self._index.blocks_between(lo, hi)
 
     def chunks(
         self, lo: bytes, hi: bytes | None, timestamp: int, *, reverse: bool = False, floor: int = 0
@@ -149,11 +148,12 @@ class SSTableReader:
         if floor <= self.properties.smallest_timestamp:
             # It hides nothing here, and blocks need not be looked through.
             floor = 0
-        first = bisect_left(self._last_keys, lo)
-        stop = len(self._first_keys) if hi is None else bisect_left(self._first_keys, hi)
-        for number in range(stop - 1, first - 1, -1) if reverse else range(first, stop):
+        numbers = self._index.blocks_between(lo, hi)
+        first, last = numbers.start, numbers.stop - 1
+        for number in reversed(numbers) if reverse else numbers:
             chunk = self._visible(number, timestamp, floor)
-            if self._first_keys[number] < lo or (hi is not None and self._last_keys[number] >= hi):
+            # Those between lie within lo and hi, as the separators around them do.
+            if number in (first, last):
                 chunk = clip(chunk, lo, hi)
             keys, values = chunk
             if keys:
@@ -178,13 +178,13 @@ class SSTableReader:
         values: list[bytes | None] = []
         for number in range(len(self._offsets)):
             block = self._load(number)
-            if not keys and not self._continues[number + 1]:
+            if not keys and number + 1 not in self._continued:
                 yield block.keys, block.timestamps, block.values
                 continue
             keys += block.keys
             timestamps += block.timestamps
             values += block.values
-            stop = bisect_left(keys, keys[-1]) if self._continues[number + 1] else len(keys)
+            stop = bisect_left(keys, keys[-1]) if number + 1 in self._continued else len(keys)
             if stop:
                 yield keys[:stop], timestamps[:stop], values[:stop]
                 keys, timestamps, values = keys[stop:], timestamps[stop:], values[stop:]
@@ -213,19 +213,18 @@ class SSTableReader:
         if not self._filter.may_contain(key):
             self.counts.bloom_negatives += 1
             return None
-        number = bisect_left(self._last_keys, key)
-        if number == len(self._last_keys) or self._first_keys[number] > key:
+        if key > self._largest_key or key < self._smallest_key:
             self.counts.absent_in_index += 1
             self.counts.bloom_false_positives += 1
             return None
-        return number
+        return bisect_left(self._separators, key)
 
     def _read_from(self, number: int, key: bytes, timestamp: int, floor: int) -> Found:
         """Search block `number`, whose range covers `key`, and those its versions run on to."""
-        while self._last_keys[number] == key and self._continues[number + 1]:
+        while number + 1 in self._continued and self._separators[number] == key:
             # Where the next block does not begin below the reader's timestamp, all that this
             # one holds of the key is too new for the reader.
-            if self._first_timestamps[number + 1] < timestamp:
+            if self._continued[number + 1] < timestamp:
                 found = self._block(number).read(key, timestamp, floor)
                 if found is not MISSING:
                     return found
@@ -240,15 +239,17 @@ class SSTableReader:
 
     def _visible(self, number: int, timestamp: int, floor: int) -> Chunk:
         """What a reader at `timestamp` sees of the keys that begin in block `number`."""
-        first_key, last_key = self._first_keys[number], self._last_keys[number]
-        if self._continues[number] and first_key == last_key:
+        separators = self._separators
+        begins_within, ends_within = number in self._continued, number + 1 in self._continued
+        if begins_within and ends_within and separators[number - 1] == separators[number]:
             return [], []
         self.counts.scanned_blocks += 1
         keys, values = self._block(number).visible(timestamp, floor)
-        if self._continues[number] and keys and keys[0] == first_key:
+        if begins_within and keys and keys[0] == separators[number - 1]:
             keys, values = keys[1:], values[1:]
-        if self._continues[number + 1] and (not keys or keys[-1] != last_key):
+        if ends_within and (not keys or keys[-1] != separators[number]):
             self.counts.scanned_blocks += 1
+            last_key = separators[number]
             found = self._read_from(number + 1, last_key, timestamp, floor)
             if found is not MISSING:
                 keys, values = [*keys, last_key], [*values, found]
@@ -267,8 +268,12 @@ class SSTableReader:
     def _load(self, number: int) -> Block:
         offset, length = self._offsets[number], self._lengths[number]
         block = decode_block(self._read(Section(offset, length), "block"), self._path, offset)
-        # A sound block in the wrong place: a write that went astray, or a mixed-up file.
-        if block.keys[0] != self._first_keys[number] or block.keys[-1] != self._last_keys[number]:
+        # A sound block in the wrong place: a write that went astray, or a mixed-up file. What
+        # is not noticed is one whose keys happen to lie in the same gap between separators, as
+        # those of the same block in another table of the same rows.
+        first_key, last_key = block.keys[0], block.keys[-1]
+        is_in_range = self._smallest_key <= first_key and last_key <= self._largest_key
+        if not is_in_range or not self._index.has_place_for(number, first_key, last_key):
             raise CorruptionError("the block is not the one in the index", file=self._path, offset=offset)
         return block
 
@@ -297,24 +302,12 @@ class SSTableReader:
             raise malformed("properties block", self._path, section.offset) from error
 
     def _read_index(self, section: Section) -> None:
-        index = unpack(self._read_body(section, "index"), self._path, section.offset, "index")
-        if not _is_index(index):
-            raise malformed("index", self._path, section.offset)
-        self._first_keys: list[bytes] = index[0]
-        self._last_keys: list[bytes] = index[1]
-        self._first_timestamps: list[int] = index[2]
-        self._lengths: list[int] = index[3]
-        *self._offsets, end = accumulate(self._lengths, initial=HEADER_BYTES)
-        if end != section.offset:
-            raise malformed("index", self._path, section.offset)
-        # One more than there are blocks: behind the last one nothing goes on.
-        self._continues = [False, *map(eq, self._first_keys[1:], self._last_keys), False]
-
-
-def _is_index(index: Any) -> bool:
-    if not isinstance(index, list) or list(map(type, index)) != [list] * 4:
-        return False
-    if not 0 < len(index[0]) == len(index[1]) == len(index[2]) == len(index[3]):
-        return False
-    wanted = (bytes, bytes, int, int)
-    return all(set(map(type, column)) == {kind} for column, kind in zip(index, wanted, strict=True))
+        stored = unpack(self._read_body(section, "index"), self._path, section.offset, "index")
+        self._index = decode_index(stored, self._path, section)
+        # Its fields once more, and the ends of the table: one step less for each read.
+        self._separators = self._index.separators
+        self._continued = self._index.continued
+        self._offsets = self._index.offsets
+        self._lengths = self._index.lengths
+        self._smallest_key = self.properties.smallest_key
+        self._largest_key = self.properties.largest_key

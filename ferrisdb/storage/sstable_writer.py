@@ -1,8 +1,8 @@
 """Writing an SSTable: one pass over sorted versions, from first byte to footer.
 
-Rows are cut into blocks; of each block the index keeps its ends and the filter its keys;
-when the rows are all out, index, filter, properties and footer follow (sstable_format.py
-draws the file). Memory is one block, a few bytes a key, and two keys a block, however long
+Rows are cut into blocks; between two blocks the index keeps a separator, and the filter all
+keys; when the rows are all out, index, filter, properties and footer follow (sstable_format.py
+draws the file). Memory is one block, a few bytes a key, and a separator a block, however long
 the file gets.
 
 The file is on disk when `write_sstable` returns, but its name is not: that takes
@@ -29,6 +29,7 @@ from ferrisdb.storage.file_header import HEADER_BYTES, SSTABLE_MAGIC, encode_hea
 from ferrisdb.storage.limits import MAX_TIMESTAMP
 from ferrisdb.storage.options import Compression
 from ferrisdb.storage.sstable_format import Footer, Section, TableProperties, encode_footer
+from ferrisdb.storage.sstable_index import index_columns, shortest_separator
 from ferrisdb.storage.version import Rows
 
 ROW_OVERHEAD_BYTES: Final = 10
@@ -95,11 +96,12 @@ class _TableWriter:
         self._end = HEADER_BYTES
         self._written_end = 0
         self._filter = BloomBuilder()
-        self._first_keys: list[bytes] = []
-        self._last_keys: list[bytes] = []
-        self._first_timestamps: list[int] = []
+        self._smallest_key = b""
+        self._largest_key = b""
         self._last_timestamp = 0
+        self._separators: list[bytes] = []
         self._lengths: list[int] = []
+        self._continued: dict[int, int] = {}
         self._entry_count = 0
         self._tombstone_count = 0
         self._smallest_timestamp = MAX_TIMESTAMP
@@ -110,12 +112,16 @@ class _TableWriter:
         keys, timestamps, values = rows
         self._check_order(keys, timestamps)
         distinct_keys = dict.fromkeys(keys)
-        if self._last_keys and self._last_keys[-1] == keys[0]:
+        if not self._lengths:
+            self._smallest_key = keys[0]
+        elif self._largest_key == keys[0]:
+            self._separators.append(keys[0])
+            self._continued[len(self._lengths)] = timestamps[0]
             del distinct_keys[keys[0]]
+        else:
+            self._separators.append(shortest_separator(self._largest_key, keys[0]))
         self._filter.add(list(distinct_keys))
-        self._first_keys.append(keys[0])
-        self._last_keys.append(keys[-1])
-        self._first_timestamps.append(timestamps[0])
+        self._largest_key = keys[-1]
         self._last_timestamp = timestamps[-1]
         block = encode_block(keys, timestamps, values, self._compress)
         self._blocks_checksum = chain_checksum(block, self._blocks_checksum)
@@ -129,12 +135,12 @@ class _TableWriter:
     def finish(self) -> TableProperties:
         """Everything behind the blocks. The file is complete then, but not synced."""
         invariant(self._entry_count > 0, "an SSTable without entries")
-        index = (self._first_keys, self._last_keys, self._first_timestamps, self._lengths)
+        index = index_columns(self._separators, self._lengths, self._continued)
         summary = (
             self._entry_count,
             self._tombstone_count,
-            self._first_keys[0],
-            self._last_keys[-1],
+            self._smallest_key,
+            self._largest_key,
             self._smallest_timestamp,
             self._largest_timestamp,
         )
@@ -162,8 +168,8 @@ class _TableWriter:
 
     def _check_order(self, keys: list[bytes], timestamps: list[int]) -> None:
         """A table out of order would answer wrongly, with every checksum right."""
-        if self._last_keys:
-            keys = [self._last_keys[-1], *keys]
+        if self._lengths:
+            keys = [self._largest_key, *keys]
             timestamps = [self._last_timestamp, *timestamps]
         if all(map(lt, keys, islice(keys, 1, None))):
             return

@@ -11,6 +11,8 @@ from forged_table import ForgedTable
 from ferrisdb.errors import CorruptionError, NotADatabase, StorageError, Unavailable
 from ferrisdb.storage import check as check_module
 from ferrisdb.storage.check import check_folder
+from ferrisdb.storage.check_findings import Findings
+from ferrisdb.storage.check_table import check_table
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.file_names import unfinished_table_name
@@ -20,6 +22,7 @@ from ferrisdb.storage.inspect_manifest import read_edits
 from ferrisdb.storage.manifest import ManifestEdit, TableEntry, _encode
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import StorageOptions
+from ferrisdb.storage.sstable_writer import write_sstable
 from ferrisdb.storage.wal import LogWriter, encode_writes
 
 OPTIONS = StorageOptions(block_bytes=100, manifest_bytes=100_000)
@@ -275,7 +278,6 @@ def keys_out_of_order(db: Damaged) -> None:
     db.file, db.offset = TABLE, table.offsets[1]
     assert len(table.blocks[1][0]) == 2
     table.blocks[1][0].reverse()
-    table.index[0][1], table.index[1][1] = table.index[1][1], table.index[0][1]
     table.save()
 
 
@@ -291,19 +293,31 @@ def timestamps_ascending(db: Damaged) -> None:
 
 @kind("does not follow the block before")
 def blocks_out_of_order(db: Damaged) -> None:
+    """The key of block 0 goes on in block 1, and with a commit that is not older."""
     table = ForgedTable(db.env, TABLE)
-    db.file, db.offset = TABLE, table.offsets[2]
-    table.blocks[1], table.blocks[2] = table.blocks[2], table.blocks[1]
-    for column in table.index:
-        column[1], column[2] = column[2], column[1]
+    db.file, db.offset = TABLE, table.offsets[1]
+    keys, timestamps, values = table.blocks[1][:3]
+    assert (table.blocks[0][1][-1], keys[0], timestamps[0]) == (1, b"key0", 1)
+    # The file stays as long as it is: of separator, block and value one gives what the others take.
+    keys[0], values[0] = b"hot", values[0][3:]
+    table.index[0][0], table.index[2] = b"hot", [[1], [1]]
     table.save()
 
 
-@kind("does not begin and end as the index says")
-def index_of_another_block(db: Damaged) -> None:
+@kind("does not lie between its separators")
+def separator_that_does_not_separate(db: Damaged) -> None:
+    table = ForgedTable(db.env, TABLE)
+    db.file, db.offset = TABLE, table.offsets[2]
+    assert (table.index[0][1], table.blocks[2][0][0]) == (b"key1", b"key2")
+    table.index[0][1] = b"key2"
+    table.save()
+
+
+@kind("does not lie between its separators")
+def separator_below_the_keys_it_should_be_above(db: Damaged) -> None:
     table = ForgedTable(db.env, TABLE)
     db.file, db.offset = TABLE, table.offsets[1]
-    table.index[2][1] += 1
+    table.index[0][1] = b"key0"
     table.save()
 
 
@@ -461,6 +475,20 @@ def test_a_finding_does_not_hide_the_next(env: MemoryEnv):
     flip(env, TABLE, 20)
     flip(env, LOG, 50)
     assert [file for file, _, _ in found_in(env)] == ["db/CURRENT", TABLE, "db/000006.sst", LOG]
+
+
+def test_an_index_that_has_a_wrong_commit_for_a_key_that_goes_on_is_found(env: MemoryEnv):
+    """A reader would pass over a block that it should look into."""
+    hot = [(b"hot", timestamp, b"%d" % timestamp) for timestamp in range(9, 0, -1)]
+    write_sstable(env, "db/000099.sst", hot, block_bytes=40)
+    table = ForgedTable(env, "db/000099.sst")
+    table.index[2][1][1] -= 1
+    table.save()
+    findings = Findings()
+    check_table(env, "db/000099.sst", None, findings, lambda read_bytes: None)
+    (found,) = findings.found
+    assert found.offset == table.offsets[2]
+    assert "does not begin with the commit that the index says" in found.problem
 
 
 def test_blocks_are_checked_though_the_index_is_damaged(env: MemoryEnv):

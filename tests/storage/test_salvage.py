@@ -239,7 +239,11 @@ def test_a_damaged_block_is_told_by_its_bytes_its_keys_and_its_count():
     path = table_paths(env)[0]
     table = TableFile(env, path)
     index = table.index(table.footer())
-    section, first, last = index.sections[0], index.first_keys[0], index.last_keys[0]
+    section, first, last = (
+        index.sections[0],
+        table.properties(table.footer()).smallest_key,
+        index.separators[0],
+    )
     rows = len(table.block(section).keys)
     data = env.read_file(path)
     write(env, path, data[:30] + b"!" + data[31:])
