@@ -95,9 +95,11 @@ def _draw_logs(seen: SeenFolder, wanted: str | None, names: KeyNames, limit: Lim
 
 
 def _draw_table(seen: SeenFolder, options: argparse.Namespace, names: KeyNames, limit: Limit) -> Lines:
-    _number(seen, options.file, FileKind.TABLE)
+    number = _number(seen, options.file, FileKind.TABLE)
     name = file_named(seen.names, options.file) or options.file
-    table = TableFile(seen.env, join(seen.folder, name))
+    # Only the manifest knows that a table was ingested, and with which commit.
+    ingested_at = {entry.number: entry.ingested_at for entry in seen.state.tables}
+    table = TableFile(seen.env, join(seen.folder, name), ingested_at.get(number, 0))
     try:
         if options.what == "sst":
             yield from draw_table(table.path, table, names, limit)

@@ -227,7 +227,10 @@ def _draw_end(table: TableFile, footer: Footer, names: KeyNames) -> Lines:
     tombstones = _count(found.tombstone_count, "tombstone")
     yield f"          {_count(found.entry_count, 'version')}, {tombstones} among them"
     yield f"          keys {names.key(found.smallest_key)} to {names.key(found.largest_key)}"
-    yield f"          commits {found.smallest_timestamp} to {found.largest_timestamp}"
+    if table.ingested_at:
+        yield f"          ingested: all rows are of commit {table.ingested_at}, and have 0 in the file"
+    else:
+        yield f"          commits {found.smallest_timestamp} to {found.largest_timestamp}"
     if found.blocks_checksum is not None:
         yield f"          checksum of all blocks {found.blocks_checksum:08x}"
     offset = table.size_bytes - FOOTER_BYTES
@@ -300,9 +303,12 @@ def _edit_lines(seen: SeenEdit, names: KeyNames) -> Lines:
 
 
 def _table_line(entry: TableEntry, names: KeyNames) -> str:
+    commits = f"commits {entry.smallest_timestamp} to {entry.largest_timestamp}"
+    if entry.ingested_at:
+        commits = f"ingested at commit {entry.ingested_at}"
     return (
         f"{table_name(entry.number)}  {entry.file_bytes:,} bytes, {_count(entry.entry_count, 'version')}, "
-        f"commits {entry.smallest_timestamp} to {entry.largest_timestamp}, "
+        f"{commits}, "
         f"keys {names.key(entry.smallest_key)} to {names.key(entry.largest_key)}"
     )
 

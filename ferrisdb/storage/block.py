@@ -200,6 +200,20 @@ def decode_block(data: bytes, path: str, offset: int) -> Block:
     )
 
 
+def stamped(block: Block, timestamp: int, path: str, offset: int) -> Block:
+    """A block, just decoded, of a table that was ingested: all its rows are of commit `timestamp`.
+
+    Raises CorruptionError when the rows have timestamps of their own.
+    """
+    if any(block.timestamps) or block.newest_timestamp:
+        raise CorruptionError(
+            "the table was ingested, and a row has a timestamp of its own", file=path, offset=offset
+        )
+    block.timestamps = [timestamp] * len(block.keys)
+    block.newest_timestamp = timestamp
+    return block
+
+
 def block_body(data: bytes, path: str, offset: int) -> bytes:
     """The body, decompressed, of a block's frame. Raises what `decode_block` does."""
     codec = _checked_codec(data, path, offset, "block")

@@ -201,7 +201,10 @@ class _FolderCheck:
             if entry.number >= state.next_file_number:
                 problem = f"table {entry.number} is not below the next file number {state.next_file_number}"
                 self.findings.add(path, at, problem)
-            if entry.largest_timestamp > state.last_timestamp:
+            if not _is_of_its_ingest(entry):
+                problem = f"table {entry.number} was ingested at {entry.ingested_at}, and has other commits"
+                self.findings.add(path, at, problem)
+            elif entry.largest_timestamp > state.last_timestamp:
                 newest = f"table {entry.number} has commit {entry.largest_timestamp}"
                 self.findings.add(path, at, f"{newest}, and the last is {state.last_timestamp}")
         for tombstone in state.deleted_ranges:
@@ -209,10 +212,10 @@ class _FolderCheck:
                 problem = f"a range was deleted at {tombstone.timestamp}, and the last commit is "
                 self.findings.add(path, HEADER_BYTES, problem + str(state.last_timestamp))
         level_zero = (entry for entry in state.tables if entry.level == 0)
-        for older, newer in pairwise(sorted(level_zero, key=lambda e: e.largest_timestamp)):
-            if older.largest_timestamp >= newer.smallest_timestamp:
-                problem = f"tables {older.number} and {newer.number} of level 0 overlap in time"
-                self.findings.add(path, total.added_at[newer.number], problem)
+        by_age = pairwise(sorted(level_zero, key=lambda e: (e.largest_timestamp, e.smallest_key)))
+        for older, newer in (pair for pair in by_age if not _are_apart(*pair)):
+            problem = f"tables {older.number} and {newer.number} of level 0 overlap in time"
+            self.findings.add(path, total.added_at[newer.number], problem)
         for level in {entry.level for entry in state.tables} - {0}:
             row = sorted((e for e in state.tables if e.level == level), key=lambda e: e.smallest_key)
             for left, right in pairwise(row):
@@ -230,6 +233,18 @@ class _FolderCheck:
                 )
             elif parse_name(name) is None and name not in (CURRENT_NAME, LOCK_NAME):
                 self.findings.note(f"{join(self.folder, name)}: not a file of FerrisDB")
+
+
+def _is_of_its_ingest(entry: TableEntry) -> bool:
+    commits = {entry.smallest_timestamp, entry.largest_timestamp}
+    return entry.ingested_at == 0 or commits == {entry.ingested_at}
+
+
+def _are_apart(older: TableEntry, newer: TableEntry) -> bool:
+    """Whether two tables of level 0 may stand one behind the other."""
+    if older.ingested_at and older.ingested_at == newer.ingested_at:
+        return older.largest_key < newer.smallest_key
+    return older.largest_timestamp < newer.smallest_timestamp
 
 
 def _tables_in(names: tuple[str, ...]) -> list[int]:

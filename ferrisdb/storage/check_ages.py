@@ -95,7 +95,7 @@ def _runs(env: Env, folder: str, tables: Sequence[TableEntry]) -> Generator[Rows
     for entry in tables:
         path = join(folder, table_name(entry.number))
         try:
-            table = SSTableReader.open(env, path, entry.number, BlockCache(0))
+            table = SSTableReader.open(env, path, entry.number, BlockCache(0), entry.ingested_at)
         except FileNotFoundError as error:
             raise CorruptionError("the table is missing", file=path, offset=0) from error
         try:

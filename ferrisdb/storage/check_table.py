@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from ferrisdb.errors import Error
-from ferrisdb.storage.block import Block, chain_checksum, decode_block
+from ferrisdb.storage.block import Block, chain_checksum
 from ferrisdb.storage.check_findings import Findings
 from ferrisdb.storage.env import Env
 from ferrisdb.storage.inspect_table import SeenFilter, TableFile
@@ -66,7 +66,7 @@ def check_table(
 ) -> Counted:
     """Check one table, and that it is what the manifest's `entry` says; None when nobody knows."""
     try:
-        table = TableFile(env, path)
+        table = TableFile(env, path, 0 if entry is None else entry.ingested_at)
     except Error as error:
         findings.add_error(error, path)
         return Counted()
@@ -83,8 +83,11 @@ class _TableCheck:
         self._progress = progress
         self._counted = Counted()
         self._last_row: tuple[bytes, int] | None = None
+        self._oldest = 1
 
     def check(self, entry: TableEntry | None) -> Counted:
+        # Where nobody says what the table is, it may be one that was ingested.
+        self._oldest = 0 if entry is None else 1
         table, size_bytes = self._table, self._table.size_bytes
         if entry is not None and size_bytes != entry.file_bytes:
             problem = f"the file has {size_bytes} bytes, and the manifest says {entry.file_bytes}"
@@ -135,7 +138,7 @@ class _TableCheck:
     def _sound_block(self, section: Section) -> Block | None:
         block = self._try(lambda: self._read_block(section), section.offset)
         self._progress(section.length)
-        if block is not None and not _has_sound_types(block):
+        if block is not None and not _has_sound_types(block, self._oldest):
             self._add(section.offset, "the block holds what is neither a key, a timestamp nor a value")
             block = None
         if block is None:
@@ -146,7 +149,7 @@ class _TableCheck:
     def _read_block(self, section: Section) -> Block:
         frame = self._table.block_frame(section)
         self._counted.blocks_checksum = chain_checksum(frame, self._counted.blocks_checksum)
-        return decode_block(frame, self._table.path, section.offset)
+        return self._table.decode(frame, section.offset)
 
     def _check_block(self, block: Block, section: Section, bloom: SeenFilter | None) -> None:
         self._check_order(block, section.offset)
@@ -219,10 +222,10 @@ class _TableCheck:
         self._findings.add(self._table.path, offset, problem)
 
 
-def _has_sound_types(block: Block) -> bool:
+def _has_sound_types(block: Block, oldest: int) -> bool:
     return (
         set(map(type, block.keys)) == {bytes}
         and {bytes, type(None)}.issuperset(map(type, block.values))
         and set(map(type, block.timestamps)) == {int}
-        and 0 < min(block.timestamps) <= max(block.timestamps) <= MAX_TIMESTAMP
+        and oldest <= min(block.timestamps) <= max(block.timestamps) <= MAX_TIMESTAMP
     )

@@ -25,8 +25,9 @@ is at or above it. One that is taken later is the newest visible timestamp of a 
 and so it is not below it either: visible timestamps only grow, and the store of transactions
 reads and registers one in a single step. So nobody will ever read below the watermark, and
 what `collect` keeps is enough for everybody else. Nor can a tombstone be missed: it goes only
-when no deeper level can have its key. Those levels cannot change meanwhile, as there is one
-compaction at a time, and a flush only adds to level 0, whose versions are newer.
+when no deeper level can have its key. Those levels cannot change meanwhile: there is one
+compaction at a time, a flush only adds to level 0, whose versions are newer, and tables that are
+ingested keep out of the way (`placement`).
 
 One flush at a time and one compaction at a time share the manifest, whose lock orders them.
 
@@ -62,6 +63,7 @@ from ferrisdb.storage.level import LAST_LEVEL
 from ferrisdb.storage.manifest import Manifest, ManifestEdit
 from ferrisdb.storage.obsolete_tables import ObsoleteTables, Unread
 from ferrisdb.storage.options import CompactionStyle, StorageOptions
+from ferrisdb.storage.placement import Placement
 from ferrisdb.storage.range_garbage import RangeGarbage, tombstones_over
 from ferrisdb.storage.retention import Retention
 from ferrisdb.storage.sources import LiveSources, Sources
@@ -118,6 +120,8 @@ class Compactor:
         self._refused = 0
         self._has_given_up = False
         self._is_final = False
+        self.placement = Placement()
+        """Where tables may be put beside a compaction."""
         self.backpressure = Backpressure(options, sources, self.statistics, self._is_over)
         """Where writers wait for it."""
         self._thread = threading.Thread(target=self._run, name="ferrisdb-compact", daemon=True)
@@ -294,22 +298,30 @@ class Compactor:
         oldest = self.oldest_snapshot
         watermark = 0 if oldest is None else self._retention.watermark(oldest())
         expired = self.expiry.expired()
-        compaction = self._pick(watermark, expired)
+        with self.placement.lock:
+            compaction = self._pick(watermark, expired)
+            self.placement.keep_out(() if compaction is None else compaction.inputs)
         if compaction is None:
             return False
+        try:
+            self._perform(compaction, watermark, expired)
+        finally:
+            self.placement.keep_out(())
+        return True
+
+    def _perform(self, compaction: Compaction, watermark: int, expired: Expired) -> None:
         if compaction.is_drop:
             self._drop(compaction)
-            return True
+            return
         if compaction.is_move and not self._must_be_filtered(compaction):
             self._change_tree(compaction, compaction.inputs)
             self.statistics.moves += 1
-            return True
+            return
         self.statistics.is_running = True
         try:
             self._rewrite(compaction, watermark, expired)
         finally:
             self.statistics.is_running = False
-        return True
 
     def _settle_ranges(self, sources: Sources, watermark: int, *, is_clean: bool) -> None:
         """Forget the range tombstones that hide nothing in any table."""
@@ -390,6 +402,7 @@ class Compactor:
             expired=expired,
             compaction_filter=self._options.compaction_filter,
             compression=self._options.compression.value,
+            ingested=[(each.number, each.ingested_at) for each in compaction.inputs if each.ingested_at],
         )
 
     # --- the step from the old tables to the new ones

@@ -72,6 +72,8 @@ class CompactionJob:
     compaction_filter: CompactionFilter | None = None
     compression: str = Compression.NONE.value
     """Of the outputs: the value of a `Compression`."""
+    ingested: Sequence[tuple[int, int]] = ()
+    """Of the inputs that were ingested, number and commit. The outputs have it in their rows."""
 
     def encode(self) -> bytes:
         data: bytes = msgpack.packb(asdict(self))
@@ -119,8 +121,9 @@ def run_compaction(env: Env, job: CompactionJob, pace: Callable[[], None]) -> Co
     tables: list[SSTableReader] = []
     try:
         sources = []
+        ingested_at = dict(job.ingested)
         for numbers in job.sources:
-            source = [_open_input(env, job.folder, number) for number in numbers]
+            source = [_open_input(env, job.folder, number, ingested_at.get(number, 0)) for number in numbers]
             tables += source
             sources.append(source)
         return _Compactor(env, job, pace).run(sources)
@@ -129,10 +132,10 @@ def run_compaction(env: Env, job: CompactionJob, pace: Callable[[], None]) -> Co
             table.close()
 
 
-def _open_input(env: Env, folder: str, number: int) -> SSTableReader:
+def _open_input(env: Env, folder: str, number: int, ingested_at: int) -> SSTableReader:
     path = join(folder, table_name(number))
     try:
-        return SSTableReader.open(env, path, number, BlockCache(0))
+        return SSTableReader.open(env, path, number, BlockCache(0), ingested_at)
     except FileNotFoundError as error:
         raise CorruptionError("a table is missing", file=path, offset=0) from error
 

@@ -15,7 +15,7 @@ the business of the transactions above.
 
 The parts: `group_commit` (who writes the log, and when), `wal`, `memtable`, `sources` (where
 reads look), `reads`, `range_tombstones` (deleted ranges), `flush`, `compaction`, `manifest`,
-`recovery`. This module puts them together and holds the life cycle: open, refuse after a
+`recovery`, `ingest`. This module puts them together and holds the life cycle: open, refuse after a
 failure, refuse in a forked child, close.
 
 Every version stays until `collect_below` tells which snapshot is the oldest in use. From then
@@ -43,9 +43,12 @@ from ferrisdb.storage.compression import require_library
 from ferrisdb.storage.env import Env, FileLock
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.events import LogSegmentBegun, WritesRefused
-from ferrisdb.storage.flush import Flusher
+from ferrisdb.storage.file_header import HEADER_BYTES
+from ferrisdb.storage.flush import Flusher, describe_table
 from ferrisdb.storage.group_commit import GroupCommit
+from ferrisdb.storage.ingest import Ingest, Pairs, ingest_unknown
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_MEMTABLE_RANGE_TOMBSTONES
+from ferrisdb.storage.manifest import ManifestEdit
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
 from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstone
@@ -110,6 +113,8 @@ class Engine:
         self._commits = GroupCommit(self, recovered.last_timestamp)
         self._commits.tell_refusal = self._tell_refusal
         self._lookups = 0
+        self._ingested_tables = 0
+        self._ingested_bytes = 0
         self._close_lock = threading.Lock()
         self._unusable: Callable[[], Error] | None = None
         self._clock = CommitClock(env, self._manifest.state.commit_times)
@@ -242,6 +247,82 @@ class Engine:
             deleted_ranges=deleted_ranges,
         )
 
+    def ingest(
+        self,
+        pairs: Pairs,
+        *,
+        below: bytes | None = None,
+        before_publish: Callable[[bytes, bytes], object] = lambda first_key, last_key: None,
+    ) -> int:
+        """Put sorted data into tables of its own, past the log; return how many pairs.
+
+        `pairs` are (key, value), keys ascending, each once, all smaller than `below`. They are one
+        commit, durable and visible when this returns; where a key was there, its value is
+        replaced. `before_publish` is called once all is written, and may wait or raise.
+
+        After an error nothing has changed, but for LogWriteFailed: then the outcome is unknown.
+        Raises InterfaceError, InvalidParameterValue, KeyTooLarge with the position of a bad pair;
+        TransactionTooLarge, StorageError, DiskFull, and what `pairs` raises.
+        """
+        self._check_writable()
+        ingest = Ingest(
+            self._env,
+            self._folder,
+            self._options,
+            self._numbers,
+            check_usable=self._check_writable,
+            below=below,
+        )
+        try:
+            if ingest.write(pairs) == 0:
+                return 0
+            before_publish(ingest.first_key, ingest.last_key)
+            # Now, while others still commit: what is left for the time when nobody does is little.
+            self.flush()
+            self._compactor.backpressure.wait_for_room()
+            self._commits.run_alone(lambda: self._finish_ingest(ingest))
+        except BaseException:
+            ingest.discard()
+            raise
+        self._compactor.wake()
+        return ingest.row_count
+
+    def _finish_ingest(self, ingest: Ingest) -> None:
+        """While nobody commits."""
+        if self._log.size_bytes > HEADER_BYTES:
+            self._seal()
+        self._flusher.wait_until_flushed()
+        try:
+            self._publish_ingest(ingest, self._visible_timestamp + 1)
+        except BaseException:
+            ingest.take_back()
+            raise
+
+    def _publish_ingest(self, ingest: Ingest, timestamp: int) -> None:
+        tables = ingest.finish(timestamp, self._cache)
+        with self._compactor.placement.lock:
+            placed = [(self._compactor.placement.level_for(each, self._sources.now), each) for each in tables]
+            edit = ManifestEdit(
+                added=tuple(describe_table(table, table.number, level) for level, table in placed),
+                last_timestamp=timestamp,
+                commit_times=self._clock.sample(timestamp),
+            )
+            ingest.may_be_live = True
+            try:
+                self._manifest.apply(edit)
+                self._sources.add_ingested(placed, timestamp)
+                self._commits.count_unlogged(timestamp)
+                # Behind all of the above: whoever reads at the new timestamp must find it.
+                self._visible_timestamp = timestamp
+            except Exception as error:
+                self._commits.refuse_after(error)
+                raise ingest_unknown(error) from error
+            except BaseException as error:
+                self._commits.refuse_after(error)
+                raise
+        self._ingested_tables += len(tables)
+        self._ingested_bytes += sum(table.properties.file_bytes for table in tables)
+
     def flush(self) -> None:
         """Put all that is committed into tables; return when that is durable."""
         if self._unusable is not None:
@@ -329,8 +410,10 @@ class Engine:
 
     def _seal_unless_empty(self) -> None:
         now = self._sources.now
-        if now.active.version_count == 0 and now.active_range_count == 0:
-            return
+        if now.active.version_count or now.active_range_count:
+            self._seal()
+
+    def _seal(self) -> None:
         self._wait_to_seal()
         try:
             self._rotate()
@@ -425,6 +508,8 @@ class Engine:
             levels=levels,
             space_amplification=space_amplification(sources),
             filtered_versions=compaction.filtered_versions,
+            ingested_tables=self._ingested_tables,
+            ingested_bytes=self._ingested_bytes,
         )
 
     def close(self) -> None:

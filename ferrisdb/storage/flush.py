@@ -225,6 +225,7 @@ def describe_table(table: SSTableReader, number: int, level: int) -> TableEntry:
         largest_key=found.largest_key,
         smallest_timestamp=found.smallest_timestamp,
         largest_timestamp=found.largest_timestamp,
+        ingested_at=table.ingested_at,
     )
 
 

@@ -41,7 +41,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ferrisdb.errors import Error, StorageError
+from ferrisdb.errors import Error, StorageError, invariant
 from ferrisdb.storage.interrupts import is_interrupt
 from ferrisdb.storage.limits import MAX_GROUP_BYTES
 from ferrisdb.storage.range_tombstones import DeletedRange
@@ -171,6 +171,12 @@ class GroupCommit:
     def run_alone(self, action: Callable[[], None]) -> None:
         """Run `action` between two groups, with no commit in progress. Raises what it raises."""
         self._serve(_Request({}, b"", False, action))
+
+    def count_unlogged(self, timestamp: int) -> None:
+        """The commit `timestamp`, the next one, is durable without the log. In `run_alone` only."""
+        invariant(timestamp == self.last_timestamp + 1, "commits are numbered one after the other")
+        self.last_timestamp = timestamp
+        self.commit_count += 1
 
     def run_last(self, action: Callable[[], None]) -> None:
         """As `run_alone`, and also where requests are refused. `action` refuses all others."""

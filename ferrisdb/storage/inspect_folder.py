@@ -100,7 +100,7 @@ class SeenFolder:
 
     def versions_in_table(self, entry: TableEntry, key: bytes) -> FoundInTable:
         """All versions of `key` in one table, and how they were found."""
-        table = TableFile(self.env, join(self.folder, table_name(entry.number)))
+        table = TableFile(self.env, join(self.folder, table_name(entry.number)), entry.ingested_at)
         try:
             footer = table.footer()
             says_maybe = table.filter(footer).filter.may_contain(key)
@@ -144,7 +144,7 @@ class SeenFolder:
         for entry in self.state.tables:
             if entry.largest_key < lo or entry.smallest_key >= hi:
                 continue
-            table = TableFile(self.env, join(self.folder, table_name(entry.number)))
+            table = TableFile(self.env, join(self.folder, table_name(entry.number)), entry.ingested_at)
             try:
                 for _, block in _blocks_between(table, lo, hi):
                     for row in zip(block.keys, block.timestamps, block.values, strict=True):

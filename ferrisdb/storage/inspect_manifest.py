@@ -140,7 +140,7 @@ def _has_sound_types(edit: ManifestEdit) -> bool:
         keys += [tombstone.lo, tombstone.lo if tombstone.hi is None else tombstone.hi]
     for entry in edit.added:
         numbers += [entry.number, entry.level, entry.file_bytes, entry.entry_count]
-        numbers += [entry.smallest_timestamp, entry.largest_timestamp]
+        numbers += [entry.smallest_timestamp, entry.largest_timestamp, entry.ingested_at]
         keys += [entry.smallest_key, entry.largest_key]
     return {int, type(None)}.issuperset(map(type, numbers)) and {bytes}.issuperset(map(type, keys))
 

@@ -21,7 +21,16 @@ from zlib import crc32
 import msgpack
 
 from ferrisdb.errors import CorruptionError, FormatVersionError
-from ferrisdb.storage.block import TRAILER_BYTES, Block, block_body, decode_block, malformed, unframe, unpack
+from ferrisdb.storage.block import (
+    TRAILER_BYTES,
+    Block,
+    block_body,
+    decode_block,
+    malformed,
+    stamped,
+    unframe,
+    unpack,
+)
 from ferrisdb.storage.bloom import BloomFilter
 from ferrisdb.storage.compressed_frame import begins_frame, frame_length
 from ferrisdb.storage.env import Env
@@ -66,9 +75,11 @@ class TableFile:
     damaged, FormatVersionError for one of a newer FerrisDB, StorageError.
     """
 
-    def __init__(self, env: Env, path: str) -> None:
-        """Raises CorruptionError when the file is missing, StorageError."""
+    def __init__(self, env: Env, path: str, ingested_at: int = 0) -> None:
+        """`ingested_at` is what the manifest says of it: then all rows are shown with that
+        timestamp. Raises CorruptionError when the file is missing, StorageError."""
         self.path = path
+        self.ingested_at = ingested_at
         try:
             self._file = env.open_read(path)
         except FileNotFoundError as error:
@@ -107,12 +118,18 @@ class TableFile:
         offset = footer.properties.offset
         summary = unpack(self._body(footer.properties, "properties block"), self.path, offset, "properties")
         try:
-            return TableProperties.from_stored(summary, self.size_bytes)
+            found = TableProperties.from_stored(summary, self.size_bytes)
+            return found.stamped(self.ingested_at) if self.ingested_at else found
         except (ValueError, TypeError) as error:
             raise malformed("properties block", self.path, offset) from error
 
     def block(self, section: Section) -> Block:
-        return decode_block(self.block_frame(section), self.path, section.offset)
+        return self.decode(self.block_frame(section), section.offset)
+
+    def decode(self, data: bytes, offset: int) -> Block:
+        """The block whose frame is `data`, from `offset`."""
+        block = decode_block(data, self.path, offset)
+        return stamped(block, self.ingested_at, self.path, offset) if self.ingested_at else block
 
     def block_frame(self, section: Section) -> bytes:
         """A block as it is stored."""

@@ -68,6 +68,8 @@ class TableEntry:
     largest_key: bytes
     smallest_timestamp: int
     largest_timestamp: int
+    ingested_at: int = 0
+    """The commit of all rows of a table that was ingested, whose file has zeros in its place."""
 
 
 @immutable
@@ -304,9 +306,11 @@ def _place_in_tree(entry: TableEntry) -> tuple[int, int, bytes]:
 
 
 def _encode(edit: ManifestEdit, file_number: int, offset: int) -> bytes:
-    body: bytes = msgpack.packb(
-        {name: value for name, value in asdict(edit).items() if value not in (None, ())}
-    )
+    found = {name: value for name, value in asdict(edit).items() if value not in (None, ())}
+    for entry in found.get("added", ()):
+        if not entry["ingested_at"]:
+            del entry["ingested_at"]
+    body: bytes = msgpack.packb(found)
     checksum = crc32(body, crc32(_CHECKED.pack(file_number, offset, len(body))))
     return _FRAME.pack(len(body), checksum) + body
 

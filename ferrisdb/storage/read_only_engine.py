@@ -54,6 +54,7 @@ from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, ReadFile, join
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.file_names import CURRENT_NAME, manifest_name
+from ferrisdb.storage.ingest import Pairs
 from ferrisdb.storage.level import LEVEL_COUNT
 from ferrisdb.storage.log_follower import LogChanged, LogFollower
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
@@ -271,6 +272,16 @@ class ReadOnlyEngine:
         if writes or deleted_ranges:
             raise ReadOnlyStore("commit")
         return self.visible_timestamp
+
+    def ingest(
+        self,
+        pairs: Pairs,
+        *,
+        below: bytes | None = None,
+        before_publish: Callable[[bytes, bytes], object] = lambda first_key, last_key: None,
+    ) -> int:
+        """Raises ReadOnlyStore."""
+        raise ReadOnlyStore("ingest")
 
     def flush(self) -> None:
         """Raises ReadOnlyStore."""

@@ -265,7 +265,7 @@ def open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> S
     if not 0 <= entry.level < LEVEL_COUNT:
         raise CorruptionError(f"the manifest puts it into level {entry.level}", file=path, offset=0)
     try:
-        table = SSTableReader.open(env, path, entry.number, cache)
+        table = SSTableReader.open(env, path, entry.number, cache, entry.ingested_at)
     except FileNotFoundError as error:
         raise CorruptionError("a table is missing", file=path, offset=0) from error
     if describe_table(table, entry.number, entry.level) != entry:

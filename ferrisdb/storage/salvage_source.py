@@ -96,6 +96,11 @@ def read_source(env: Env, folder: str, progress: Progress) -> Source:
     for number, entry in sorted(entries.items()):
         tables.append(survey_table(env, join(folder, table_name(number)), entry))
         progress(0 if entry is None else entry.file_bytes)
+    notes += [
+        f"{table.path}: it was ingested, and no manifest says with which commit; its rows count as the oldest"
+        for table in tables
+        if table.sections and table.largest_timestamp == 0
+    ]
     log = salvage_log(env, folder, logs, state.last_timestamp if used_manifest else None)
     damages = [*seen.damages, *(damage for table in tables for damage in table.damages), *log.damages]
     if not used_manifest:

@@ -51,6 +51,8 @@ class TableSurvey:
     smallest_key: bytes = b""
     largest_key: bytes = b""
     largest_timestamp: int = 0
+    ingested_at: int = 0
+    """What the manifest says; 0 where it does not, or there is none."""
 
     @property
     def losses(self) -> list[Damage]:
@@ -63,20 +65,22 @@ def survey_table(env: Env, path: str, entry: TableEntry | None) -> TableSurvey:
     Raises MissingLibrary for a block that cannot be decompressed here.
     """
     try:
-        table = TableFile(env, path)
+        table = TableFile(env, path, 0 if entry is None else entry.ingested_at)
     except Error as error:
         survey = TableSurvey(path)
         survey.damages.append(_whole_table(path, 0, _problem(error), entry))
         return survey
     try:
-        return _Survey(table, path, entry).run()
+        survey = _Survey(table, path, entry).run()
+        survey.ingested_at = table.ingested_at
+        return survey
     finally:
         table.close()
 
 
 def read_rows(env: Env, survey: TableSurvey) -> Iterator[tuple[bytes, int, bytes | None]]:
     """The versions of the sound blocks, keys ascending, timestamps of one key descending."""
-    table = TableFile(env, survey.path)
+    table = TableFile(env, survey.path, survey.ingested_at)
     try:
         for section in survey.sections:
             block = table.block(section)

@@ -149,6 +149,29 @@ class LiveSources:
             if table is not None:
                 self.events.emit(TableAdded(self.events.now_s(), _live_table(table, 0)))
 
+    def add_ingested(self, placed: Sequence[tuple[int, SSTableReader]], timestamp: int) -> None:
+        """Levels and tables of an ingest, which is the commit `timestamp`. No memtable has anything."""
+        with self.changed:
+            now = self.now
+            tables = [list(now.tables_of(level)) for level in range(LEVEL_COUNT)]
+            for level, table in placed:
+                table.counts = self.read_counts[level]
+                tables[level].append(table)
+            grown = {level for level, _ in placed}
+            self.now = replace(
+                now,
+                level_zero=newest_first(tables[0]),
+                levels=tuple(
+                    Level(tables[level]) if level in grown else now.levels[level - 1]
+                    for level in range(1, LEVEL_COUNT)
+                ),
+                flushed_timestamp=timestamp,
+            )
+            self.changed.notify_all()
+            now_s = self.events.now_s()
+            for level, table in placed:
+                self.events.emit(TableAdded(now_s, _live_table(table, level)))
+
     def add_range_tombstones(self, added: Sequence[RangeTombstone]) -> None:
         """Newer than all that are here, oldest first. Before a reader is told of their commits."""
         with self.changed:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 from zlib import crc32
 
@@ -52,6 +53,12 @@ class TableProperties:
     blocks_checksum: int | None = None
     """The crc32 of the checksums of all blocks, which tells the table's content from any other;
     None in a table of format version 1."""
+
+    def stamped(self, timestamp: int) -> TableProperties:
+        """Those of a table that was ingested. ValueError when its rows have timestamps of their own."""
+        if self.smallest_timestamp or self.largest_timestamp:
+            raise ValueError("not the properties of a table to be ingested")
+        return replace(self, smallest_timestamp=timestamp, largest_timestamp=timestamp)
 
     def to_fields(self) -> list[int | bytes | None]:
         """The fields in the order above, for msgpack."""

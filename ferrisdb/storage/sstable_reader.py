@@ -30,7 +30,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from ferrisdb.errors import CorruptionError
-from ferrisdb.storage.block import Block, clip, decode_block, malformed, unframe, unpack
+from ferrisdb.storage.block import Block, clip, decode_block, malformed, stamped, unframe, unpack
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.bloom import BloomFilter, fewest_keys_of, words_for
 from ferrisdb.storage.env import Env, ReadFile
@@ -59,8 +59,12 @@ class SSTableReader:
     counts: ReadCounts
     """Those of its level, once it has one (`LiveSources`); before that its own."""
 
-    def __init__(self, file: ReadFile, path: str, file_number: int, cache: BlockCache) -> None:
+    def __init__(
+        self, file: ReadFile, path: str, file_number: int, cache: BlockCache, ingested_at: int = 0
+    ) -> None:
         """Reads all but the blocks from `file`; `open` is the way to call it."""
+        self.ingested_at = ingested_at
+        """The commit of all rows, where the file itself has zeros; else 0."""
         self._file = file
         self._path = path
         self.number = file_number
@@ -77,14 +81,17 @@ class SSTableReader:
         self._read_index(footer.index)
 
     @classmethod
-    def open(cls, env: Env, path: str, file_number: int, cache: BlockCache) -> SSTableReader:
-        """Open the table at `path`; `file_number` names its blocks in `cache`.
+    def open(
+        cls, env: Env, path: str, file_number: int, cache: BlockCache, ingested_at: int = 0
+    ) -> SSTableReader:
+        """Open the table at `path`; `file_number` names its blocks in `cache`. `ingested_at` is
+        what the manifest says of it: all that is read is then of that commit.
 
         Raises FileNotFoundError, CorruptionError, FormatVersionError, StorageError.
         """
         file = env.open_read(path)
         try:
-            return cls(file, path, file_number, cache)
+            return cls(file, path, file_number, cache, ingested_at)
         except BaseException:
             file.close()
             raise
@@ -268,6 +275,9 @@ class SSTableReader:
     def _load(self, number: int) -> Block:
         offset, length = self._offsets[number], self._lengths[number]
         block = decode_block(self._read(Section(offset, length), "block"), self._path, offset)
+        if self.ingested_at:
+            # Here, so that nothing above, the cache included, ever sees the zeros.
+            block = stamped(block, self.ingested_at, self._path, offset)
         # A sound block in the wrong place: a write that went astray, or a mixed-up file. What
         # is not noticed is one whose keys happen to lie in the same gap between separators, as
         # those of the same block in another table of the same rows.
@@ -297,7 +307,8 @@ class SSTableReader:
         body = self._read_body(section, "properties block")
         summary = unpack(body, self._path, section.offset, "properties block")
         try:
-            return TableProperties.from_stored(summary, file_bytes)
+            found = TableProperties.from_stored(summary, file_bytes)
+            return found.stamped(self.ingested_at) if self.ingested_at else found
         except (ValueError, TypeError) as error:
             raise malformed("properties block", self._path, section.offset) from error
 

@@ -71,12 +71,17 @@ class EngineStatistics:
     """From level 0 on."""
     space_amplification: float | None
     """Bytes of all tables by bytes that hold live versions, at most. None while that is not known."""
+    ingested_tables: int = 0
+    ingested_bytes: int = 0
+    """Of their files, which did not go through the log."""
 
     @property
     def write_amplification(self) -> float | None:
         """Bytes written by bytes committed; None before the first commit."""
         written_bytes = self.log_bytes + self.flushed_bytes + self.compaction_written_bytes
-        return written_bytes / self.committed_bytes if self.committed_bytes else None
+        # What was ingested is written as it comes.
+        committed_bytes = self.committed_bytes + self.ingested_bytes
+        return (written_bytes + self.ingested_bytes) / committed_bytes if committed_bytes else None
 
     @property
     def read_amplification(self) -> float | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ferrisdb.storage.env import Env
 from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.ingest import Pairs
 from ferrisdb.storage.options import Durability
 from ferrisdb.storage.pinned_tables import PinnedTables
 from ferrisdb.storage.range_tombstones import DeletedRange
@@ -44,6 +45,14 @@ class StorageEngine(Protocol):
         durability: Durability | None = None,
         *,
         deleted_ranges: Sequence[DeletedRange] = (),
+    ) -> int: ...
+
+    def ingest(
+        self,
+        pairs: Pairs,
+        *,
+        below: bytes | None = None,
+        before_publish: Callable[[bytes, bytes], object] = ...,
     ) -> int: ...
 
     def flush(self) -> None: ...

@@ -24,6 +24,8 @@ import weakref
 from ferrisdb import errors
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.group_commit import LogWriteFailed
+from ferrisdb.storage.ingest import Pairs
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions
@@ -35,7 +37,7 @@ from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel, StoreLimits
 from ferrisdb.txn.engine_protocol import StorageEngine
 from ferrisdb.txn.local_transaction import LocalTransaction
-from ferrisdb.txn.locks import LockTable
+from ferrisdb.txn.locks import LockOwner, LockTable
 
 MAX_OPEN_TRANSACTIONS = 10_000
 
@@ -118,6 +120,43 @@ class LocalStore:
             transaction_bytes=MAX_COMMIT_BYTES,
             open_transactions=MAX_OPEN_TRANSACTIONS,
         )
+
+    def ingest(self, pairs: Pairs, *, below: bytes | None = None) -> int:
+        """Commit sorted data past the log; return how many pairs. See `Engine.ingest`.
+
+        It is a transaction that writes each of the keys, and reads nothing. Once all is written
+        to files it waits for open transactions that hold a key between the first and the last,
+        and others that want one then wait for it. One that began to read before, and
+        writes such a key later, gets SerializationFailure.
+
+        Raises ReadOnlyStore; DeadlockDetected; LockNotAvailable where this thread holds such a
+        key; CommitUnknown; and as `Engine.ingest`.
+        """
+        with self._mutex:
+            if self._is_closed:
+                raise errors.InterfaceError("the database is closed")
+            owner = LockOwner(next(self._ids))
+        try:
+            return self._engine.ingest(
+                pairs,
+                below=below,
+                # The smallest key above the last one ends the range.
+                before_publish=lambda first, last: self._locks.acquire_range(owner, first, last + b"\0"),
+            )
+        except LogWriteFailed as failure:
+            raise errors.CommitUnknown(
+                failure.message, transaction_id=owner.id, hint=failure.hint
+            ) from failure
+        finally:
+            self._release(owner)
+
+    def _release(self, owner: LockOwner) -> None:
+        try:
+            self._locks.release_all(owner, None)
+        except BaseException:
+            # An interrupt. Nobody else knows of this owner, so nobody else would do it again.
+            self._locks.release_all(owner, None)
+            raise
 
     def flush(self) -> None:
         """Write what is in memory to a table file."""

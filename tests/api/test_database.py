@@ -17,6 +17,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ferrisdb
+from ferrisdb import errors
 
 
 @dataclass
@@ -205,6 +206,20 @@ def test_the_keys_of_sql_are_out_of_reach(db: ferrisdb.Database) -> None:
                 tx.get(wrong)  # type: ignore[arg-type]
         with pytest.raises(ferrisdb.InterfaceError, match="a value is bytes"):
             tx.put(b"k", "v")  # type: ignore[arg-type]
+
+
+def test_sorted_data_is_ingested_as_one_commit(db: ferrisdb.Database) -> None:
+    assert db.ingest((b"k%05d" % number, b"v") for number in range(2_000)) == 2_000
+    with db.transaction() as tx:
+        assert tx.get(b"k01999") == b"v"
+        assert sum(1 for _ in tx.scan()) == 2_000
+    assert db.query("SELECT sum(balance) FROM account").scalar() == total(db)
+    with pytest.raises(errors.InvalidParameterValue, match="pair 1: keys from 0xFF on belong to SQL"):
+        db.ingest([(b"l", b""), (b"\xff", b"")])
+    with pytest.raises(errors.InvalidParameterValue, match="pair 1: the key b'k' comes behind b'l'"):
+        db.ingest([(b"l", b""), (b"k", b"")])
+    with db.transaction() as tx:
+        assert tx.get(b"l") is None
 
 
 def test_begin_as_a_statement_of_its_own_is_refused(db: ferrisdb.Database) -> None:

@@ -25,6 +25,7 @@ keys = st.sampled_from(KEYS)
 bounds = st.tuples(keys, st.none() | keys)
 values = st.none() | st.binary(max_size=8) | st.sampled_from([b"v" * 120, b"w" * 700])
 writes = st.dictionaries(keys, values, min_size=1, max_size=6)
+pairs = st.dictionaries(keys, st.binary(max_size=8) | st.just(b"i" * 300), max_size=12)
 
 
 def _options(levels: tuple[int, int, int], tables: tuple[int, int, int], **chosen: object) -> StorageOptions:
@@ -96,6 +97,12 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
         gone = [key for key in KEYS if any(lo <= key and (hi is None or key < hi) for lo, hi in ranges)]
         self.history = [*self.history, {**dict.fromkeys(gone), **writes}]
         assert self.engine.commit(writes, deleted_ranges=ranges) == len(self.history)
+
+    @rule(pairs=pairs)
+    def ingest(self, pairs: dict[bytes, bytes]) -> None:
+        assert self.engine.ingest(sorted(pairs.items())) == len(pairs)
+        if pairs:
+            self.history = [*self.history, dict(pairs)]
 
     @rule()
     def take_snapshot(self) -> None:

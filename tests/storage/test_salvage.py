@@ -339,6 +339,7 @@ def test_salvage_honours_all_that_records_and_manifest_can_say():
     assert {field.name for field in fields(TableEntry)} == of_tables | {
         "smallest_timestamp",
         "largest_timestamp",
+        "ingested_at",
     }
     of_state = {
         "tables",

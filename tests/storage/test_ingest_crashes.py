@@ -1,0 +1,168 @@
+"""Ingests and power cuts: at every call, whatever is lost, an ingest is there as a whole or not
+at all; one that was acknowledged is there, with all before it; and commits go on behind it.
+
+What could go wrong here and nowhere else: the log does not go on where the manifest says that it
+does, since a commit between two records is in no log; the manifest names tables whose names are
+not on the disk; half of the tables are there.
+"""
+
+import os
+import random
+
+import pytest
+from tree_checker import TINY, check_tree, contents, table_files
+
+from ferrisdb.errors import Error
+from ferrisdb.storage import compaction as compaction_module
+from ferrisdb.storage.check import check_folder
+from ferrisdb.storage.engine import Engine
+from ferrisdb.storage.options import Durability
+from ferrisdb.testing.crash_fs import CrashFS
+
+FOLDER = "db"
+IS_NIGHT = os.environ.get("FERRISDB_CRASH_SWEEP") == "night"
+
+
+@pytest.fixture(autouse=True)
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction_module, "FIRST_PAUSE_S", 0.0001)
+
+
+class Run:
+    """A program that works until the machine crashes; `history[n]` is what commit n left."""
+
+    def __init__(self, fs: CrashFS, durability: Durability) -> None:
+        self.fs = fs
+        self.durability = durability
+        self.history: list[dict[bytes, bytes]] = [{}]
+        self.acknowledged = 0
+
+    def work(self) -> None:
+        engine = Engine.open(self.fs, FOLDER, TINY)
+        engine.collect_below(lambda: engine._visible_timestamp)
+        try:
+            self.ingest(engine, 0, 40)
+            self.commit(engine, {b"k010": b"newer", b"z": b"in the log"})
+            self.ingest(engine, 5, 15)
+            self.commit(engine, {b"z": b"again"})
+            engine.close()
+            # With a mark in the log, and nothing else behind the last table.
+            engine = Engine.open(self.fs, FOLDER, TINY)
+            engine.collect_below(lambda: engine._visible_timestamp)
+            engine.flush()
+            self.acknowledged = len(self.history) - 1
+            engine.close()
+            engine = Engine.open(self.fs, FOLDER, TINY)
+            engine.collect_below(lambda: engine._visible_timestamp)
+            self.ingest(engine, 60, 70)
+            self.commit(engine, {b"k000": b"newest"}, [(b"k020", b"k065")])
+            self.ingest(engine, 18, 30)
+            engine.wait_until_compacted()
+            self.commit(engine, {b"end": b"in the log"})
+            engine.close()
+            self.acknowledged = len(self.history) - 1
+        finally:
+            try:
+                engine.close()
+            except Error:
+                if not self.fs.has_crashed:
+                    raise
+
+    def ingest(self, engine: Engine, first: int, stop: int) -> None:
+        pairs = [(b"k%03d" % number, b"%d" % len(self.history) * 9) for number in range(first, stop)]
+        self.history.append({**self.history[-1], **dict(pairs)})
+        engine.ingest(pairs)
+        # Whatever the durability of the commits before it is.
+        self.acknowledged = len(self.history) - 1
+
+    def commit(
+        self, engine: Engine, writes: dict[bytes, bytes], ranges: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        state = {
+            key: value
+            for key, value in self.history[-1].items()
+            if not any(lo <= key < hi for lo, hi in ranges or ())
+        }
+        self.history.append({**state, **writes})
+        engine.commit(writes, self.durability, deleted_ranges=ranges or ())
+        if self.durability is Durability.FULL:
+            self.acknowledged = len(self.history) - 1
+
+
+def judge(fs: CrashFS, run: Run, where: str) -> None:
+    for turn in range(2):
+        engine = Engine.open(fs, FOLDER, TINY)
+        number = engine.visible_timestamp
+        assert run.acknowledged <= number < len(run.history), (where, turn)
+        assert contents(engine) == run.history[number], (where, turn)
+        engine.close()
+        assert check_folder(fs, FOLDER).findings == (), (where, turn)
+    expected = dict(run.history[number])
+    engine = Engine.open(fs, FOLDER, TINY)
+    engine.commit({b"behind": b"1"})
+    engine.ingest([(b"behind", b"2"), (b"k005", b"3")])
+    engine.commit({b"k005": b"4"})
+    expected |= {b"behind": b"2", b"k005": b"4"}
+    assert contents(engine) == expected, where
+    engine.wait_until_compacted()
+    check_tree(engine)
+    engine.close()
+    engine = Engine.open(fs, FOLDER, TINY)
+    assert contents(engine) == expected, where
+    engine.close()
+
+
+@pytest.mark.parametrize("durability", Durability)
+def test_whenever_it_crashes_an_ingest_is_there_or_not(durability: Durability) -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    whole = Run(CrashFS(), durability)
+    whole.work()
+    call_count = len(whole.fs.calls)
+    assert call_count > 100
+    for number in range(1, call_count + 1) if IS_NIGHT else chance.sample(range(1, call_count + 1), 60):
+        fs = CrashFS()
+        fs.crash_at = number
+        run = Run(fs, durability)
+        try:
+            run.work()
+        except Error:
+            if not fs.has_crashed:
+                raise
+        ends = [(loss.name, disk) for loss, disk in fs.disks_after_crash(seed)]
+        for how, disk in [
+            *(ends if IS_NIGHT else chance.sample(ends, min(2, len(ends)))),
+            ("killed", fs.after_kill()),
+        ]:
+            judge(disk, run, f"seed {seed}, call {number}, {how}")
+
+
+def test_opening_removes_what_a_crash_has_left_of_an_ingest() -> None:
+    pairs = [(b"k%03d" % number, b"v" * 9) for number in range(60)]
+    call = left = 0
+    has_crashed = True
+    while has_crashed:
+        call += 1
+        fs = CrashFS()
+        Engine.open(fs, FOLDER, TINY).close()
+        fs.crash_at = len(fs.calls) + call
+        try:
+            engine = Engine.open(fs, FOLDER, TINY)
+            try:
+                engine.ingest(pairs)
+            finally:
+                engine.close()
+        except Error:
+            assert fs.has_crashed
+        has_crashed = fs.has_crashed
+        disk = fs.after_kill()
+        left += len(table_files(disk, FOLDER))
+        # In an empty tree all goes to the last level, where nothing is to be compacted.
+        engine = Engine.open(disk, FOLDER, TINY)
+        live = [f"{entry.number:06}.sst" for entry in engine._manifest.state.tables]
+        assert sorted(table_files(disk, FOLDER)) == sorted(live), call
+        assert contents(engine) == (dict(pairs) if live else {})
+        engine.close()
+    assert call > 20
+    assert left > 20
