@@ -7,21 +7,23 @@
       file ------------- read_at, checksum, decode, into the cache
       block: bisect ---- the newest version at or below the timestamp
 
-An open table keeps its index and its filter in memory, about 120 bytes a block and 14 bits a
-key. Blocks come through the cache. The index has no keys of blocks, only what separates them
-(sstable_index.py), so a key between two blocks is looked for in the left one.
+An open table keeps its index and its filter in memory: some 60 bytes a block and what the keys
+on both sides of it have in common, and 14 bits a key. Blocks come through the cache. The index
+has no keys of blocks, only what separates them (sstable_index.py), so a key between two blocks
+is looked for in one of them.
 
 The versions of one key may run over several blocks (a counter that every transaction
 updates). The index holds the timestamp of the first row of each block that goes on with the
 key of the one before, so a reader of an old timestamp passes over the blocks that begin and
-end with newer versions of the key. In a
-scan such a key belongs to the first block that holds it, and the others leave it out:
+end with newer versions of the key. In a scan such a key belongs to the first block that holds
+it, and the others leave it out:
 
     block 4 [ ... k9 k8 k7 ]   block 5 [ k6 k5 k4 ]   block 6 [ k3 m1 ... ]
               gives k                   gives nothing           gives m and on
 
 A reader trusts nothing it has not checked: each block's checksum, and that its keys lie
-between the separators around it. Damage is a CorruptionError with the file and the offset of the part.
+between the separators around it. Damage is a CorruptionError with the file and the offset of
+the part.
 """
 
 from __future__ import annotations
@@ -246,6 +248,9 @@ class SSTableReader:
 
     def _visible(self, number: int, timestamp: int, floor: int) -> Chunk:
         """What a reader at `timestamp` sees of the keys that begin in block `number`."""
+        if not self._continued:
+            self.counts.scanned_blocks += 1
+            return self._block(number).visible(timestamp, floor)
         separators = self._separators
         begins_within, ends_within = number in self._continued, number + 1 in self._continued
         if begins_within and ends_within and separators[number - 1] == separators[number]:
