@@ -189,7 +189,10 @@ def pick_garbage(sources: Sources, watermark: int) -> Compaction | None:
 
 
 def has_more_to_collect(sources: Sources) -> bool:
-    """Whether a table of the last level will be rewritten once nobody reads its past."""
+    """Whether a table of the last level will be rewritten, or a deleted range settled, once nobody
+    reads the past of it."""
+    if sources.range_tombstones.between(0, sources.flushed_timestamp):
+        return True
     return any(not table.has_only_newest for table in sources.tables_of(LAST_LEVEL))
 
 

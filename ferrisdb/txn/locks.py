@@ -100,9 +100,9 @@ class LockTable:
                 self._refuse_endless_wait(owner)
             except errors.Error:
                 self._dequeue(waiter)
-                # Where only a range that waits is in front, going first harms nobody, and
-                # not going first would be a deadlock that politeness has made.
-                if key in self._queues or not self._is_held_by_nobody_else(waiter):
+                # Where only those who wait are in front, going first harms nobody, and not
+                # going first would be a deadlock that politeness has made.
+                if not self._is_held_by_nobody_else(waiter):
                     raise
                 self._grant(owner, key, mode)
                 return
@@ -126,7 +126,10 @@ class LockTable:
                 self._refuse_endless_wait(owner)
             except errors.Error:
                 self._dequeue_range(waiter)
-                raise
+                if any(True for _ in self._holders_in(owner, lo, hi)):
+                    raise
+                self._ranges.hold(owner, lo, hi)  # As in `acquire`.
+                return
         self._sleep(waiter)
 
     def _sleep(self, waiter: _Waiter | RangeWaiter) -> None:
@@ -179,7 +182,7 @@ class LockTable:
         """The newest `share_trace` of a key with lo <= key < hi."""
         with self._mutex:
             traces = (at for key, at in self._share_traces.items() if covers(lo, hi, key))
-            return max(traces, default=self._share_trace_floor)
+            return max(self._share_trace_floor, max(traces, default=0))
 
     def close(self) -> None:
         """Refuse everyone who waits."""
@@ -208,10 +211,13 @@ class LockTable:
         sharers = self._shared.get(key)
         if sharers is not None and owner in sharers:
             return mode is LockMode.SHARE or len(sharers) == 1
+        ranges = self._ranges
+        # Whoever waits for a key of the own range waits for its end.
+        if any(covers(lo, hi, key) for lo, hi in owner.ranges):
+            return True
         # Those who wait go first, or a row of readers could starve a writer for ever.
         if key in self._queues:
             return False
-        ranges = self._ranges
         if (ranges.held or ranges.waiting) and any(True for _ in ranges.before_key(owner, key, None)):
             return False
         return sharers is None or mode is LockMode.SHARE
@@ -365,6 +371,14 @@ class LockTable:
     ) -> Iterator[LockOwner]:
         """Others that a request for [lo, hi) waits for."""
         yield from self._ranges.before_range(owner, lo, hi, turn)
+        yield from self._key_holders_in(owner, lo, hi)
+
+    def _holders_in(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> Iterator[LockOwner]:
+        """Others who hold a range or a key that meets [lo, hi)."""
+        yield from self._ranges.holders_in(owner, lo, hi)
+        yield from self._key_holders_in(owner, lo, hi)
+
+    def _key_holders_in(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> Iterator[LockOwner]:
         for key, holder in self._exclusive.items():
             if holder is not owner and covers(lo, hi, key):
                 yield holder

@@ -75,13 +75,16 @@ class RangeLocks:
         self, owner: LockOwner, lo: bytes, hi: bytes | None, turn: int | None
     ) -> Iterator[LockOwner]:
         """Others whose ranges a request for [lo, hi) waits for."""
-        for held_lo, held_hi, holder in self.held:
-            if holder is not owner and overlap(lo, hi, held_lo, held_hi):
-                yield holder
+        yield from self.holders_in(owner, lo, hi)
         for waiter in self.waiting:
             is_earlier = turn is None or waiter.turn < turn
             if is_earlier and waiter.owner is not owner and overlap(lo, hi, waiter.lo, waiter.hi):
                 yield waiter.owner
+
+    def holders_in(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> Iterator[LockOwner]:
+        for held_lo, held_hi, holder in self.held:
+            if holder is not owner and overlap(lo, hi, held_lo, held_hi):
+                yield holder
 
 
 def covers(lo: bytes, hi: bytes | None, key: bytes) -> bool:

@@ -82,6 +82,25 @@ def test_manifest_and_levels_name_the_table(capsys: Captured, path: str) -> None
     assert "log      000003.wal" in levels
 
 
+def test_deleted_ranges_are_shown_in_log_manifest_and_levels_and_with_each_key(
+    capsys: Captured, path: str
+) -> None:
+    with ferrisdb.open(path) as db, db.begin() as tx:
+        tx.delete_range(b"p", b"q")
+        tx.put(b"pl", b"later")
+    assert "commit 9" in (log := inspected(capsys, path, "wal"))
+    assert "          delete all keys from 'p' to before 'q'\n          put 'pl'  'later'" in log
+    key = inspected(capsys, path, "key", "plain")
+    assert "deleted at 9: all keys from 'p' to before 'q'; no version below 9 counts" in key
+    assert "deleted at" not in inspected(capsys, path, "key", "q")
+    with ferrisdb.open(path) as db:
+        db.flush()
+    manifest = inspected(capsys, path, "manifest")
+    assert "deleted at 9: all keys from 'p' to before 'q'" in manifest
+    settled = "settled, deleted at 9" in manifest
+    assert ("1 deleted range that a table may still" in inspected(capsys, path, "levels")) is not settled
+
+
 def test_the_parts_of_a_table_cover_the_file_without_a_gap(capsys: Captured, path: str) -> None:
     out = inspected(capsys, path, "sst", FIRST_TABLE)
     parts = [

@@ -21,8 +21,10 @@ from ferrisdb.errors import (
     ReadOnlyTransaction,
     SerializationFailure,
     UndefinedParameter,
+    UndefinedTable,
     UniqueViolation,
 )
+from ferrisdb.query.define.drop import MAX_SINGLE_DELETES
 from ferrisdb.query.guard import Guard
 from ferrisdb.query.result import ROWS_MADE_AT_EXECUTE, RowSource
 from ferrisdb.query.session import Result, ResultColumn, Session, SessionStatus, SharedState
@@ -242,6 +244,34 @@ def test_values_and_places_are_counted(session: Session) -> None:
         session.execute("SELECT ?, ?", (1,))
     with pytest.raises(UndefinedParameter):
         session.execute("BEGIN", (1,))
+
+
+def test_dropping_many_rows_is_one_deleted_range_and_can_be_taken_back(
+    session: Session, other: Session, store: LocalStore
+) -> None:
+    count = MAX_SINGLE_DELETES + 1
+    session.execute("CREATE INDEX by_v ON t (v)")
+    session.begin()
+    for number in range(count):
+        session.execute("INSERT INTO t VALUES (?, ?)", (number, "v"))
+    session.commit()
+    session.begin()
+    session.execute("DROP TABLE t")
+    session.rollback()
+    assert session.execute("SELECT COUNT(*) FROM t").fetch_all() == [(count,)]
+    check_indexes(store.begin(read_only=True))
+
+    other.begin()
+    assert other.execute("SELECT COUNT(*) FROM t").fetch_all() == [(count,)]
+    session.execute("DROP TABLE t")
+    assert store.statistics().live_range_tombstones == 1
+    assert other.execute("SELECT COUNT(v) FROM t").fetch_all() == [(count,)]
+    other.rollback()
+    with pytest.raises(UndefinedTable):
+        other.execute("SELECT * FROM t")
+    session.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+    assert session.execute("SELECT * FROM t").fetch_all() == []
+    check_indexes(store.begin(read_only=True))
 
 
 def test_a_cached_plan_does_not_outlive_its_schema(session: Session, other: Session) -> None:

@@ -22,6 +22,7 @@ from ferrisdb.storage.inspect_manifest import read_edits
 from ferrisdb.storage.manifest import ManifestEdit, TableEntry, _encode
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import StorageOptions
+from ferrisdb.storage.range_tombstones import RangeTombstone
 from ferrisdb.storage.sstable_writer import write_sstable
 from ferrisdb.storage.wal import LogWriter, encode_writes
 
@@ -209,6 +210,33 @@ def manifest_would_give_a_number_twice(db: Damaged) -> None:
 def levels_overlap(db: Damaged) -> None:
     moved = tuple(replace(entry, level=1) for entry in table_entries(db.env))
     add_edit(db, ManifestEdit(added=moved, removed=(4, 6)))
+
+
+@kind("tables 4 and 6 of level 0 overlap in time")
+def ages_overlap(db: Damaged) -> None:
+    (newer,) = (entry for entry in table_entries(db.env) if entry.number == 6)
+    add_edit(db, ManifestEdit(added=(replace(newer, smallest_timestamp=8),), removed=(6,)))
+
+
+@kind("a range was deleted at 10, and the last commit is 9")
+def range_deleted_in_the_future(db: Damaged) -> None:
+    add_edit(db, ManifestEdit(deleted_ranges=(RangeTombstone(b"a", None, 10),)))
+    db.offset = HEADER_BYTES
+
+
+@kind("a range that was deleted at 2 ends before it begins")
+def range_upside_down(db: Damaged) -> None:
+    add_edit(db, ManifestEdit(deleted_ranges=(RangeTombstone(b"b", b"a", 2),)))
+
+
+@kind("a range that was deleted at 2 is there twice")
+def range_deleted_twice(db: Damaged) -> None:
+    add_edit(db, ManifestEdit(deleted_ranges=(RangeTombstone(b"a", b"b", 2), RangeTombstone(b"a", b"b", 2))))
+
+
+@kind("the edit settles a range, deleted at 2, that was not there")
+def settled_but_never_deleted(db: Damaged) -> None:
+    add_edit(db, ManifestEdit(settled_ranges=(RangeTombstone(b"a", b"b", 2),)))
 
 
 @kind("table 4 is of level 7, which is none")
@@ -455,6 +483,7 @@ def test_each_kind_of_damage_is_named_with_file_and_offset(name: str) -> None:
 SEVERAL_FINDINGS = {
     "manifest_forgets_commits": 3,
     "manifest_forgets_a_commit": 2,  # two tables, and the log, are ahead of it
+    "ages_overlap": 2,  # and the table is not the one that is described
     "table_cut": 2,  # the length, and the footer that is gone
     "table_lengthened": 2,
     "filter_forgot_a_key": 5,  # one for each block

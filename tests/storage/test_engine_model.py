@@ -2,8 +2,12 @@
 
 The model is the history: what each commit wrote, in order. To read at a timestamp is to play
 the history up to it. The engine does the same work through logs, memtables, tables, levels
-and compactions, is closed and opened again with other options, and must never differ: not at
-the newest timestamp and not at any snapshot that is held.
+and compactions, is closed, killed and opened again with other options, and must never differ:
+not at the newest timestamp and not at any snapshot that is held. Nor may what is made of it:
+
+    checkpoint     equals the database, and what is done to it stays in it
+    backup         of one store, restored at any later time: the database as it was then
+    reader         a read-only engine beside the writer, at its last look and at those it holds
 """
 
 from __future__ import annotations
@@ -13,12 +17,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tree_checker import check_tree
 
+from ferrisdb.storage.backup import delete_backups, make_backup
+from ferrisdb.storage.backup_store import BackupStore
+from ferrisdb.storage.backup_verify import verify_backups
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.memory_env import MemoryEnv
-from ferrisdb.storage.options import CompactionStyle, Durability, MemtableKind, StorageOptions
+from ferrisdb.storage.options import CompactionStyle, Compression, Durability, MemtableKind, StorageOptions
+from ferrisdb.storage.read_only_engine import ReadOnlyEngine
+from ferrisdb.storage.restore import restore_backup
 
-FOLDER = "shop.ferris"
+FOLDER, COPY, STORE = "shop.ferris", "copy.ferris", "backups"
+MAX_BACKUPS = 4
+"""Kept at a time; and as many checkpoints are made of one database. They are the dear steps."""
 
 KEYS = [b"", b"\0", b"a", b"a\0", b"a\xff", *(b"k%02d" % n for n in range(24)), b"\xff", b"\xff\xff"]
 keys = st.sampled_from(KEYS)
@@ -52,18 +63,28 @@ option_grid = st.builds(
     cache_bytes=st.sampled_from([0, 3_000, 2**20]),
     manifest_bytes=st.sampled_from([1, 2_000]),
     durability=st.sampled_from(Durability),
+    max_flushing_memtables=st.sampled_from([1, 3]),
     compaction=st.sampled_from(CompactionStyle),
+    compression=st.sampled_from(Compression),
 )
 
 
 class EngineBesideItsHistory(RuleBasedStateMachine):
-    """`history[n]` is what the commit with timestamp n + 1 wrote."""
+    """`history[n]` is what the commit with timestamp n + 1 wrote; `states[n]` is what n commits
+    have left."""
 
     @initialize(options=option_grid)
     def create(self, options: StorageOptions) -> None:
         self.env = MemoryEnv()
         self.history: list[dict[bytes, bytes | None]] = []
+        self.states: list[dict[bytes, bytes]] = [{}]
         self.snapshots: list[int] = []
+        self.backups: dict[int, int] = {}
+        """Number of a backup -> the commits in it."""
+        self.checkpoint_count = 0
+        self.reader: ReadOnlyEngine | None = None
+        self.looks: list[int] = []
+        """Timestamps that the reader holds."""
         self.open(options)
 
     def open(self, options: StorageOptions) -> None:
@@ -79,7 +100,7 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
 
     @rule(writes=writes)
     def commit(self, writes: dict[bytes, bytes | None]) -> None:
-        self.history = [*self.history, writes]
+        self.remember(writes)
         assert self.engine.commit(writes) == len(self.history)
 
     @rule(number=st.integers(0, 20), writes=writes)
@@ -95,7 +116,7 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
         if not ranges and not writes:
             return
         gone = [key for key in KEYS if any(lo <= key and (hi is None or key < hi) for lo, hi in ranges)]
-        self.history = [*self.history, {**dict.fromkeys(gone), **writes}]
+        self.remember({**dict.fromkeys(gone), **writes})
         assert self.engine.commit(writes, deleted_ranges=ranges) == len(self.history)
 
     @rule(pairs=pairs)
@@ -134,27 +155,124 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
         assert report.findings == ()
         self.open(options)
 
+    @rule(options=option_grid)
+    def kill_and_open(self, options: StorageOptions) -> None:
+        # The files as they stand, perhaps in the middle of a flush or a compaction.
+        killed, self.env = self.engine, self.env.copy()
+        self.snapshots = []
+        self.close_reader()
+        self.open(options)
+        killed.close()
+
+    # --- copies
+
+    @precondition(lambda self: self.checkpoint_count < MAX_BACKUPS)
+    @rule(options=option_grid, is_elsewhere=st.booleans(), writes=writes)
+    def checkpoint(
+        self, options: StorageOptions, is_elsewhere: bool, writes: dict[bytes, bytes | None]
+    ) -> None:
+        self.checkpoint_count += 1
+        env = MemoryEnv() if is_elsewhere else self.env
+        self.engine.checkpoint(COPY, env)
+        self.check_copy(env, options, len(self.history), writes)
+        for name in env.list_directory(COPY):
+            env.remove(f"{COPY}/{name}")
+
+    @precondition(lambda self: len(self.backups) < MAX_BACKUPS)
+    @rule()
+    def back_up(self) -> None:
+        made = make_backup(self.engine.pin_tables(), self.store, made_at_s=1e9)
+        assert made.last_timestamp == len(self.history)
+        self.backups[made.number] = made.last_timestamp
+
+    @precondition(lambda self: self.backups)
+    @rule(data=st.data(), options=option_grid, writes=writes)
+    def restore(
+        self, data: st.DataObject, options: StorageOptions, writes: dict[bytes, bytes | None]
+    ) -> None:
+        number = data.draw(st.sampled_from(sorted(self.backups)))
+        env = MemoryEnv()
+        restore_backup(self.store, env, COPY, number=number)
+        self.check_copy(env, options, self.backups[number], writes)
+
+    @precondition(lambda self: len(self.backups) == MAX_BACKUPS)
+    @rule(data=st.data())
+    def delete_a_backup(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.backups)))
+        delete_backups(self.store, [number])
+        del self.backups[number]
+        report = verify_backups(self.store)
+        assert (report.findings, set(report.backups)) == ((), set(self.backups))
+
+    @property
+    def store(self) -> BackupStore:
+        return BackupStore(self.env, STORE)
+
+    def check_copy(
+        self, env: MemoryEnv, options: StorageOptions, timestamp: int, writes: dict[bytes, bytes | None]
+    ) -> None:
+        """It is the database of that moment, sound, and goes on by itself."""
+        copy = Engine.open(env, COPY, options)
+        assert copy.visible_timestamp == timestamp
+        assert dict(scanned(copy, b"", None, timestamp)) == self.states[timestamp]
+        copy.collect_below(lambda: copy._visible_timestamp)
+        assert copy.commit(writes, deleted_ranges=[(b"k", b"l")]) == timestamp + 1
+        copy.flush()
+        copy.wait_until_compacted()
+        copy.close()
+        assert check_folder(env, COPY).findings == ()
+
+    # --- a reader beside the writer
+
+    @precondition(lambda self: self.reader is None)
+    @rule(options=option_grid)
+    def open_reader(self, options: StorageOptions) -> None:
+        self.reader = ReadOnlyEngine.open(self.env, FOLDER, options)
+        self.reader.keep_snapshots(lambda: self.looks)
+
+    @precondition(lambda self: self.reader is not None)
+    @rule(does_hold=st.booleans())
+    def refresh_reader(self, does_hold: bool) -> None:
+        before = self.reader.visible_timestamp
+        if does_hold:
+            self.looks = [*self.looks, before]
+        assert self.reader.refresh() == (len(self.history) > before)
+        assert self.reader.visible_timestamp == len(self.history)
+        for timestamp in {self.reader.visible_timestamp, *self.looks}:
+            assert dict(scanned(self.reader, b"", None, timestamp)) == self.states[timestamp]
+
+    @precondition(lambda self: self.reader is not None)
+    @rule(bounds=bounds, reverse=st.booleans())
+    def read_beside(self, bounds: tuple[bytes, bytes | None], reverse: bool) -> None:
+        for timestamp in {self.reader.visible_timestamp, *self.looks}:
+            state = self.states[timestamp]
+            assert self.reader.read_many(KEYS, timestamp) == [*map(state.get, KEYS)]
+            assert scanned(self.reader, *bounds, timestamp, reverse) == between(state, *bounds, reverse)
+
+    @precondition(lambda self: self.reader is not None)
+    @rule()
+    def close_reader(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = None
+        self.looks = []
+
     # --- what must be seen
 
     @invariant()
     def all_commits_are_visible(self) -> None:
         assert self.engine.visible_timestamp == len(self.history)
 
-    @rule(key=keys)
-    def read(self, key: bytes) -> None:
+    @rule()
+    def read(self) -> None:
         for timestamp in self.readable():
-            assert self.engine.read(key, timestamp) == self.at(timestamp).get(key)
+            assert self.engine.read_many(KEYS, timestamp) == [*map(self.states[timestamp].get, KEYS)]
 
     @rule(bounds=bounds, reverse=st.booleans())
     def scan(self, bounds: tuple[bytes, bytes | None], reverse: bool) -> None:
-        lo, hi = bounds
         for timestamp in self.readable():
-            expected = [
-                (key, value)
-                for key, value in sorted(self.at(timestamp).items(), reverse=reverse)
-                if lo <= key and (hi is None or key < hi)
-            ]
-            assert self.scanned(lo, hi, timestamp, reverse) == expected
+            expected = between(self.states[timestamp], *bounds, reverse)
+            assert scanned(self.engine, *bounds, timestamp, reverse) == expected
 
     @rule(key=keys, data=st.data())
     def ask_who_wrote_last(self, key: bytes, data: st.DataObject) -> None:
@@ -167,28 +285,34 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
         if not hasattr(self, "engine"):
             return
         for timestamp in self.readable():
-            assert dict(self.scanned(b"", None, timestamp)) == self.at(timestamp)
+            assert dict(scanned(self.engine, b"", None, timestamp)) == self.states[timestamp]
+        self.close_reader()
         self.engine.close()
         assert check_folder(self.env, FOLDER).findings == ()
+        if self.env.exists(STORE):
+            assert verify_backups(self.store).findings == ()
 
     def readable(self) -> set[int]:
         return {len(self.history), *self.snapshots}
 
-    def at(self, timestamp: int) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
-        for written in self.history[:timestamp]:
-            for key, value in written.items():
-                if value is None:
-                    found.pop(key, None)
-                else:
-                    found[key] = value
-        return found
+    def remember(self, written: dict[bytes, bytes | None]) -> None:
+        self.history = [*self.history, written]
+        after = {**self.states[-1], **written}
+        self.states.append({key: value for key, value in after.items() if value is not None})
 
-    def scanned(
-        self, lo: bytes, hi: bytes | None, timestamp: int, reverse: bool = False
-    ) -> list[tuple[bytes, bytes]]:
-        batches = self.engine.scan(lo, hi, timestamp, reverse=reverse)
-        return [pair for keys, values in batches for pair in zip(keys, values, strict=True)]
+
+def between(
+    state: dict[bytes, bytes], lo: bytes, hi: bytes | None, reverse: bool
+) -> list[tuple[bytes, bytes]]:
+    inside = [(key, value) for key, value in state.items() if lo <= key and (hi is None or key < hi)]
+    return sorted(inside, reverse=reverse)
+
+
+def scanned(
+    engine: Engine | ReadOnlyEngine, lo: bytes, hi: bytes | None, timestamp: int, reverse: bool = False
+) -> list[tuple[bytes, bytes]]:
+    batches = engine.scan(lo, hi, timestamp, reverse=reverse)
+    return [pair for keys, values in batches for pair in zip(keys, values, strict=True)]
 
 
 EngineBesideItsHistory.TestCase.settings = settings(

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from tree_checker import TINY, check_tree, contents
+from tree_checker import STYLES, TINY, check_tree, contents
 
 from ferrisdb.errors import InterfaceError, InvalidParameterValue, TransactionTooLarge
 from ferrisdb.storage import commit_checks
+from ferrisdb.storage import compaction as compaction_module
 from ferrisdb.storage import engine as engine_module
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
@@ -37,9 +39,13 @@ class RangeDeleteModel(RuleBasedStateMachine):
     """`history[n]` is what a reader at timestamp n sees. The engine is told to keep what the
     held snapshots read; all else it may collect."""
 
-    @initialize(kind=st.sampled_from(MemtableKind), memtable_bytes=st.sampled_from([1500, 1 << 20]))
-    def create(self, kind: MemtableKind, memtable_bytes: int) -> None:
-        self.options = replace(TINY, memtable=kind, memtable_bytes=memtable_bytes)
+    @initialize(
+        kind=st.sampled_from(MemtableKind),
+        memtable_bytes=st.sampled_from([1500, 1 << 20]),
+        style=st.sampled_from(sorted(STYLES)),
+    )
+    def create(self, kind: MemtableKind, memtable_bytes: int, style: str) -> None:
+        self.options = replace(STYLES[style], memtable=kind, memtable_bytes=memtable_bytes)
         self.env = MemoryEnv()
         self.history: list[dict[bytes, bytes]] = [{}]
         self.touched: list[tuple[Writes, list[Range]]] = []
@@ -174,8 +180,9 @@ def filled(options: StorageOptions = TINY, rows: int = 300) -> Engine:
     return engine
 
 
-def test_tables_that_lie_in_the_range_go_without_being_read() -> None:
-    engine = filled()
+@pytest.mark.parametrize("style", STYLES)
+def test_tables_that_lie_in_the_range_go_without_being_read(style: str) -> None:
+    engine = filled(STYLES[style])
     before = engine.statistics()
     engine.commit({}, deleted_ranges=[(b"", None)])
     engine.flush()
@@ -188,8 +195,9 @@ def test_tables_that_lie_in_the_range_go_without_being_read() -> None:
     engine.close()
 
 
-def test_a_table_across_the_end_of_the_range_is_rewritten_without_its_part() -> None:
-    engine = filled()
+@pytest.mark.parametrize("style", STYLES)
+def test_a_table_across_the_end_of_the_range_is_rewritten_without_its_part(style: str) -> None:
+    engine = filled(STYLES[style])
     engine.commit({}, deleted_ranges=[(b"0003", b"0297")])
     engine.flush()
     engine.wait_until_compacted()
@@ -212,6 +220,24 @@ def test_a_snapshot_keeps_what_was_deleted_and_its_end_frees_it() -> None:
     held.clear()
     engine.wait_until_compacted()
     assert engine.statistics().live_range_tombstones == 0
+    assert engine.statistics().live_tables == 0
+    engine.close()
+
+
+def test_the_end_of_a_snapshot_frees_a_range_though_nobody_writes_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compaction_module, "LOOK_AGAIN_S", 0.001)
+    engine = filled()
+    held = [engine.visible_timestamp]
+    engine.collect_below(lambda: min([*held, engine.visible_timestamp]))
+    engine.commit({}, deleted_ranges=[(b"", None)])
+    engine.flush()
+    engine.wait_until_compacted()
+    held.clear()
+    deadline = time.monotonic() + 20
+    while engine.statistics().live_tables and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert engine.statistics().live_tables == 0
     engine.close()
 

@@ -238,6 +238,19 @@ def test_traces_stay_bounded_and_err_only_towards_newer(
         assert table.share_trace(b"parent %d" % timestamp) >= timestamp
 
 
+def test_the_trace_of_a_range_is_at_least_that_of_each_key_in_it(
+    table: LockTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "MAX_SHARE_TRACES", 10)
+    # Who committed first may release last: 5 comes when all up to 9 have been merged.
+    for timestamp in (*range(6, 18), 5):
+        holder = Holder(table, timestamp)
+        holder.take(b"parent %02d" % timestamp, SHARE)
+        holder.end(commit_timestamp=timestamp)
+    traces = [table.share_trace(b"parent %02d" % number) for number in range(5, 9)]
+    assert table.share_trace_in(b"parent 05", b"parent 09") >= max(traces)
+
+
 def test_whatever_the_schedule_nobody_sleeps_for_ever_and_no_two_hold_the_same_key() -> None:
     seed = random.randrange(2**32)
     print("seed", seed)
@@ -328,6 +341,43 @@ def test_who_is_in_the_way_of_a_range_takes_another_key_of_it(table: LockTable) 
     writer.end()
     deleter.woken()
     assert deleter.error is None
+
+
+def test_a_range_holds_its_keys_for_its_owner_whoever_waits_for_them(table: LockTable) -> None:
+    deleter, writer = holders(table, 2)
+    table.acquire_range(deleter.owner, b"a", b"m")
+    writer.wait_for(b"c")
+    deleter.take(b"c")
+    deleter.take(b"c", SHARE)
+    assert writer.is_waiting()
+    deleter.end()
+    writer.woken()
+    assert writer.error is None
+
+
+def test_who_is_in_the_way_of_a_range_takes_a_range_that_nobody_holds(table: LockTable) -> None:
+    writer, deleter = holders(table, 2)
+    writer.take(b"c")
+    deleter.wait_for_range(b"a", b"m")
+    table.acquire_range(writer.owner, b"b", b"z")
+    table.acquire_range(writer.owner, b"", None)
+    writer.end()
+    deleter.woken()
+    assert deleter.error is None
+
+
+def test_who_is_in_the_way_of_a_range_goes_before_those_behind_it(table: LockTable) -> None:
+    writer, deleter, late = holders(table, 3)
+    writer.take(b"c")
+    deleter.wait_for_range(b"a", b"m")
+    late.wait_for(b"d")
+    writer.take(b"d")
+    writer.end()
+    deleter.woken()
+    assert late.is_waiting()
+    deleter.end()
+    late.woken()
+    assert (deleter.error, late.error) == (None, None)
 
 
 def test_a_range_that_is_given_up_lets_those_behind_it_go_on(table: LockTable) -> None:
