@@ -92,6 +92,7 @@ class Lease:
 
     def watch(self, session: _Closable) -> None:
         """Close it at `release`, if it is still there."""
+        self.require_usable()  # Before the lock, which in a forked child nobody may let go of.
         with self._lock:
             self.require_usable()
             self._sessions.add(session)
@@ -109,13 +110,15 @@ class Lease:
         The last to do so closes it. Fine when already released. Raises InterfaceError when a
         session is in the middle of a call of another thread; the lease is released anyway.
         """
+        if self._generation != _fork_generation:
+            # The files are the parent's; and a thread that is not here may have held the lock.
+            self._is_released = True
+            return
         with self._lock:
             if self._is_released:
                 return
             self._is_released = True
             sessions = list(self._sessions)
-        if self._generation != _fork_generation:
-            return  # the files are the parent's
         # Others may keep the engine open: what this lease began would hold its locks on.
         with ExitStack() as stack:
             stack.callback(_leave_dropped)

@@ -54,9 +54,14 @@ class BackgroundSync:
             return
         with self._changed:
             if self._thread is None and not self._is_stopping:
-                thread = threading.Thread(target=self._run, name="ferrisdb-sync", daemon=True)
-                thread.start()
-                self._thread = thread
+                self._thread = threading.Thread(target=self._run, name="ferrisdb-sync", daemon=True)
+                try:
+                    self._thread.start()
+                except BaseException:
+                    # Interrupted, with a thread that may be running or not. It waits for the lock
+                    # that we hold, finds that it is not the one, and ends.
+                    self._thread = None
+                    raise
 
     def sync_soon(self, log: LogWriter) -> None:
         """All that is acknowledged in `log` now is synced within the interval.
@@ -86,6 +91,9 @@ class BackgroundSync:
             raise interrupt
 
     def _run(self) -> None:
+        with self._changed:
+            if self._thread is not threading.current_thread():
+                return
         while True:
             log = self._wait_until_due()
             if log is None:

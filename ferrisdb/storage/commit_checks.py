@@ -1,8 +1,8 @@
 """What may be committed: checked before it is logged, for a log that has anything else in it
 would not open again.
 
-Of the writes of a commit the types are checked by the engine itself, as that is on the way of
-every commit. Sizes are looked at only when the commit is so long that one could be too large.
+The types of the writes are looked at in every commit. Sizes only when the commit is so long that
+one could be too large.
 """
 
 from __future__ import annotations
@@ -17,6 +17,17 @@ from ferrisdb.storage.limits import (
     MAX_VALUE_BYTES,
 )
 from ferrisdb.storage.range_tombstones import DeletedRange
+
+_KEY_TYPES = {bytes}
+_VALUE_TYPES = {bytes, type(None)}
+
+
+def require_bytes(writes: Mapping[bytes, bytes | None]) -> None:
+    """Raises InterfaceError for anything else: it would get into the log, and the log would not
+    open again."""
+    # Sets and maps, which run in C: this is a part of every commit.
+    if not (_KEY_TYPES.issuperset(map(type, writes)) and _VALUE_TYPES.issuperset(map(type, writes.values()))):
+        raise InterfaceError("keys must be bytes, and values bytes or None")
 
 
 def check_sizes(writes: Mapping[bytes, bytes | None], payload_bytes: int) -> None:

@@ -147,10 +147,12 @@ class Compactor:
         the folder next, and this thread may be in the middle of an edit of its manifest.
         """
         interrupt: BaseException | None = None
-        while self._thread.is_alive():
+        while True:
             try:
                 self.begin_to_stop()
-                self._thread.join()
+                if self._thread.is_alive():
+                    self._thread.join()
+                break
             except BaseException as error:
                 interrupt = error
         self._obsolete.close()

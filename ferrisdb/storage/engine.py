@@ -24,19 +24,16 @@ on a reader must choose a timestamp at or above that one, as the transactions do
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
 from ferrisdb.errors import Error, InterfaceError, StorageError
 from ferrisdb.storage import reads
-from ferrisdb.storage.amplification import describe_levels, space_amplification
 from ferrisdb.storage.background_sync import BackgroundSync
 from ferrisdb.storage.block_cache import BlockCache
-from ferrisdb.storage.commit_checks import check_sizes, require_ranges
+from ferrisdb.storage.commit_checks import check_sizes, require_bytes, require_ranges
 from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction import Compactor
 from ferrisdb.storage.compression import require_library
@@ -45,7 +42,8 @@ from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.events import LogSegmentBegun, WritesRefused
 from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.flush import Flusher, describe_table
-from ferrisdb.storage.group_commit import GroupCommit
+from ferrisdb.storage.forks import disown_in_child, opened_before_fork
+from ferrisdb.storage.group_commit import GroupCommit, commits_at_risk
 from ferrisdb.storage.ingest import Ingest, Pairs, ingest_unknown
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_MEMTABLE_RANGE_TOMBSTONES
 from ferrisdb.storage.manifest import ManifestEdit
@@ -54,10 +52,8 @@ from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
 from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstone
 from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
 from ferrisdb.storage.statistics import EngineStatistics
+from ferrisdb.storage.statistics_sources import gather_statistics
 from ferrisdb.storage.wal import LogWriter, encode_writes
-
-_KEY_TYPES = {bytes}
-_VALUE_TYPES = {bytes, type(None)}
 
 
 class Engine:
@@ -141,9 +137,16 @@ class Engine:
         self._background_sync = BackgroundSync(
             env, options.sync_interval_ms / 1000, self._commits.refuse_after
         )
-        self._flusher.start(self._log.number, self._commits.refuse_after, self._compactor.wake)
-        self._compactor.start(self._commits.refuse_after)
-        _live_engines.add(self)
+        try:
+            self._flusher.start(self._log.number, self._commits.refuse_after, self._compactor.wake)
+            self._compactor.start(self._commits.refuse_after)
+        except BaseException:
+            # `open` lets go of the folder next, and a thread may be at work there.
+            with ExitStack() as stops:
+                stops.callback(self._compactor.stop)
+                self._flusher.stop()
+            raise
+        disown_in_child(self)
 
     # --- reading
 
@@ -223,11 +226,7 @@ class Engine:
             raise self._unusable()
         if not writes and not deleted_ranges:
             return self._visible_timestamp
-        # Anything else would get into the log, and the log would not open again.
-        if not (
-            _KEY_TYPES.issuperset(map(type, writes)) and _VALUE_TYPES.issuperset(map(type, writes.values()))
-        ):
-            raise InterfaceError("keys must be bytes, and values bytes or None")
+        require_bytes(writes)
         if deleted_ranges:
             # Several that come at the same time may pass the limit together; it is not sharp.
             live = len(self._sources.now.range_tombstones.all)
@@ -466,48 +465,15 @@ class Engine:
         """Counters since opening, and what is alive now."""
         if self._unusable is not None:
             raise self._unusable()
-        sources = self._sources.now
-        compaction = self._compactor.statistics
-        levels = describe_levels(sources, self._sources.read_counts)
-        return EngineStatistics(
-            commits=self._commits.commit_count,
-            groups=self._commits.group_count,
-            fsyncs=self._commits.sync_count + self._background_sync.sync_count,
-            log_bytes=self._commits.written_bytes,
+        return gather_statistics(
+            self._sources,
+            commits=self._commits,
+            background_sync=self._background_sync,
+            flusher=self._flusher,
+            compactor=self._compactor,
+            cache=self._cache,
             last_timestamp=self._visible_timestamp,
-            flushes=self._flusher.flush_count,
-            flushed_bytes=self._flusher.flushed_bytes,
-            stalls=self._flusher.stall_count,
-            stalled_s=self._flusher.stalled_s,
-            memtable_bytes=sources.active.approximate_bytes,
-            flushing_memtables=len(sources.flushing),
-            live_tables=len(sources.tables),
-            table_bytes=sum(table.properties.file_bytes for table in sources.tables),
-            cache_hits=sum(level.cache_hits for level in levels),
-            cache_misses=self._cache.misses,
-            cache_bytes=self._cache.size_bytes,
-            tables_per_level=(len(sources.level_zero), *(len(level.tables) for level in sources.levels)),
-            live_range_tombstones=len(sources.range_tombstones.all),
-            is_compacting=compaction.is_running,
-            compactions=compaction.compactions,
-            moves=compaction.moves,
-            compaction_read_bytes=compaction.read_bytes,
-            compaction_written_bytes=compaction.written_bytes,
-            collected_versions=compaction.collected_versions,
-            dropped_tables=compaction.dropped_tables,
-            obsolete_tables=self._compactor.obsolete_count,
-            slowed_groups=compaction.slowed_groups,
-            stops=compaction.stops,
-            compaction_stalled_s=compaction.stalled_s,
-            compaction_failures=compaction.failures,
-            compaction_error=compaction.error,
-            cache_evictions=self._cache.evictions,
-            cache_passed_through=self._cache.passed_through,
-            committed_bytes=self._commits.committed_bytes,
             lookups=self._lookups,
-            levels=levels,
-            space_amplification=space_amplification(sources),
-            filtered_versions=compaction.filtered_versions,
             ingested_tables=self._ingested_tables,
             ingested_bytes=self._ingested_bytes,
         )
@@ -534,7 +500,7 @@ class Engine:
             # Where writes are refused since a flush failed, the log may be well and this saves all.
             self._log.sync_acknowledged()
         except StorageError as error:
-            raise _commits_at_risk(error) from error
+            raise commits_at_risk(error) from error
         if not has_failed:
             self._log.finish(self._visible_timestamp)
 
@@ -546,6 +512,8 @@ class Engine:
             releases.callback(self.events.close)
             releases.callback(self._close_files)
             # Each, even when an interrupt comes out of the one before: all write to the folder.
+            # And where one came before `_finish_log`, somebody may still be writing a group.
+            releases.callback(self._commits.wait_until_idle)
             releases.callback(self._background_sync.stop)
             releases.callback(self._compactor.stop)
             self._flusher.stop()
@@ -556,38 +524,12 @@ class Engine:
         for table in self._sources.now.tables:
             table.close()
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """In a forked child: two processes appending to one log would destroy it."""
-        self._unusable = _forked
+        self._unusable = opened_before_fork
         self.events.disown()
         self._close_lock = threading.Lock()  # A thread that is not here may have held it.
 
 
-def _commits_at_risk(cause: StorageError) -> StorageError:
-    return StorageError(
-        f"a power cut could still take commits that did not wait for the disk: {cause.message}",
-        hint="open the database again to see which commits are there; durability full waits for the disk",
-    )
-
-
 def _closed() -> Error:
     return InterfaceError("the database is closed")
-
-
-def _forked() -> Error:
-    return StorageError(
-        "this database was opened before the process forked, and belongs to the parent process",
-        hint="open the database in the process that uses it",
-    )
-
-
-_live_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _disown_all_in_child() -> None:
-    for engine in list(_live_engines):
-        engine._disown()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all_in_child)

@@ -95,12 +95,15 @@ class Flusher:
         and were the thread still at work then, it would write into somebody else's database.
         """
         interrupt: BaseException | None = None
-        while self._thread.is_alive():
+        while True:
             try:
+                # Also where it does not seem alive: a start that was interrupted may be still to come.
                 with self._sources.changed:
                     self._is_stopping = True
                     self._sources.changed.notify_all()
-                self._thread.join()
+                if self._thread.is_alive():
+                    self._thread.join()
+                break
             except BaseException as error:
                 interrupt = error
         if interrupt is not None:

@@ -60,6 +60,14 @@ class LogWriteFailed(StorageError):
     the database again can tell."""
 
 
+def commits_at_risk(cause: StorageError) -> StorageError:
+    """What closing says when the last sync failed."""
+    return StorageError(
+        f"a power cut could still take commits that did not wait for the disk: {cause.message}",
+        hint="open the database again to see which commits are there; durability full waits for the disk",
+    )
+
+
 class CommitTarget(Protocol):
     """What the leader needs of the engine. Called by one thread at a time."""
 
@@ -183,6 +191,19 @@ class GroupCommit:
         request = _Request({}, b"", False, action)
         request.is_last = True
         self._serve(request)
+
+    def wait_until_idle(self) -> None:
+        """Where requests are refused: return when the group in progress is over. An interrupt
+        meanwhile is raised at the end."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                self.run_last(_nothing)
+                break
+            except BaseException as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def refuse(self, make_error: Callable[[], Error]) -> bool:
         """Refuse all requests from now on. The first reason stays; whether this is the first."""
@@ -369,6 +390,12 @@ class GroupCommit:
     def _leave(self, request: _Request, cause: BaseException) -> None:
         """An exception ends the thread's part between two steps: nobody may wait for it."""
         with self._lock:
+            is_being_served = self._leader is not request and request in self._group
+        if is_being_served and request.parking is not None:
+            # An interrupt on the way to sleep. Whoever committed lets go of his locks next, and the
+            # next holder would not find a commit that is not visible yet.
+            self._park(request, request.parking)
+        with self._lock:
             is_leader = self._leader is request
             is_queued = request in self._queue
             if is_queued:
@@ -385,6 +412,10 @@ class GroupCommit:
 def _wake(request: _Request) -> None:
     request.is_done = True
     _unpark(request)
+
+
+def _nothing() -> None:
+    """That nobody commits is all that is waited for."""
 
 
 def _unpark(request: _Request) -> None:

@@ -6,7 +6,9 @@
 
 A view is the database of one moment: the tables that the manifest named, and the log behind
 them as far as it went. Opening takes the first look and `refresh` another one. A transaction
-reads from the view that it began with, to its end; the views in between go.
+reads from the view that it began with, to its end; the views in between go. Only where the
+writer took back a commit that we may have seen (see `log_follower`) all views go, and who reads
+from one gets SnapshotTooOld, or, once the timestamp has been given again, its true commit.
 
 Nothing is locked, so the writer does not know of us and may remove each file just before it
 is opened. It removes only what a newer manifest, or a newer edit of this one, no longer
@@ -30,7 +32,6 @@ nobody writes there. `ferrisdb check` is separate: opening here checks what open
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ from ferrisdb.errors import (
     SnapshotTooOld,
     StorageError,
     Unavailable,
+    broken,
 )
 from ferrisdb.storage import reads
 from ferrisdb.storage.amplification import describe_levels, space_amplification
@@ -55,6 +57,7 @@ from ferrisdb.storage.env import Env, ReadFile, join
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.file_names import CURRENT_NAME, manifest_name
 from ferrisdb.storage.ingest import Pairs
+from ferrisdb.storage.forks import disown_in_child, opened_before_fork
 from ferrisdb.storage.level import LEVEL_COUNT
 from ferrisdb.storage.log_follower import LogChanged, LogFollower
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current
@@ -70,6 +73,9 @@ from ferrisdb.storage.statistics import EngineStatistics
 MAX_LOOKS: Final = 100
 """Before a reader gives up. Each look opens only what is new since the one before, so a writer
 would have to replace tables faster than they can be opened."""
+
+WithSnapshotsInUse = Callable[[Callable[[Collection[int]], None]], None]
+"""See `ReadOnlyEngine.keep_snapshots`."""
 
 
 class ReadOnlyEngine:
@@ -113,9 +119,13 @@ class ReadOnlyEngine:
         self._visible_timestamp = 0
         self._views: dict[int, Sources] = {}
         """By timestamp. Replaced, never changed: readers take no lock."""
-        self._snapshots_in_use: Callable[[], Collection[int]] = tuple
+        self._newest: Sources | None = None
+        """The view of the last look. None before the first one, and when closed."""
+        self._must_forget = False
+        """Whether the writer took a commit back that a view may have."""
+        self._with_snapshots_in_use: WithSnapshotsInUse = _with_none
         self._unusable: Callable[[], Error] | None = None
-        _live_engines.add(self)
+        disown_in_child(self)
 
     # --- reading
 
@@ -152,7 +162,7 @@ class ReadOnlyEngine:
     def newest_timestamp(self, key: bytes, after: int) -> int:
         """The newest commit of `key` when that is after `after`, deletes included; else 0."""
         self._lookups += 1
-        return reads.newest_timestamp(self._sources_at(self._visible_timestamp), key, after)
+        return reads.newest_timestamp(self._newest_sources(), key, after)
 
     def _sources_at(self, timestamp: int) -> Sources:
         if self._unusable is not None:
@@ -162,16 +172,27 @@ class ReadOnlyEngine:
             raise SnapshotTooOld(f"the moment of commit {timestamp} is no longer kept by this reader")
         return sources
 
+    def _newest_sources(self) -> Sources:
+        # Not the view of the visible timestamp: between asking for the one and for the other,
+        # somebody may refresh.
+        sources = self._newest
+        if self._unusable is not None:
+            raise self._unusable()
+        if sources is None:
+            broken("opening takes the first look")
+        return sources
+
     def newest_timestamp_in(self, lo: bytes, hi: bytes | None, after: int) -> int:
         """The newest commit above `after` that wrote or deleted anything of lo <= key < hi; else 0."""
-        return reads.newest_timestamp_in(self._sources_at(self._visible_timestamp), lo, hi, after)
+        return reads.newest_timestamp_in(self._newest_sources(), lo, hi, after)
 
     # --- looking
 
-    def keep_snapshots(self, in_use: Callable[[], Collection[int]]) -> None:
-        """From now on keep the views of the timestamps that `in_use()` gives. It is called by
-        whoever refreshes; a timestamp is in it before it is no longer the visible one."""
-        self._snapshots_in_use = in_use
+    def keep_snapshots(self, with_snapshots_in_use: WithSnapshotsInUse) -> None:
+        """From now on keep the views of the timestamps in use. Whoever refreshes calls
+        `with_snapshots_in_use(publish)`; it calls `publish(timestamps)`, and nobody may take a
+        snapshot before that returns."""
+        self._with_snapshots_in_use = with_snapshots_in_use
 
     def refresh(self) -> bool:
         """Go on to the present: whether there are new commits.
@@ -185,8 +206,10 @@ class ReadOnlyEngine:
             for _ in range(MAX_LOOKS):
                 try:
                     return self._look()
-                except (FileNotFoundError, LogChanged):
+                except FileNotFoundError:
                     continue
+                except LogChanged:
+                    self._must_forget = True
                 except CorruptionError as error:
                     if str(error) == doubt:
                         raise
@@ -217,11 +240,18 @@ class ReadOnlyEngine:
         return self._visible_timestamp != before
 
     def _publish(self, timestamp: int, sources: Sources) -> None:
-        self._views = {**self._views, timestamp: sources}
-        self._visible_timestamp = timestamp
-        # Only now, or a transaction could take the old timestamp and then not find its view.
-        kept = {timestamp, *self._snapshots_in_use()}
-        self._views = {each: view for each, view in self._views.items() if each in kept}
+        def publish(in_use: Collection[int]) -> None:
+            before = {} if self._must_forget else self._views
+            kept = {each: view for each, view in before.items() if each in in_use}
+            # Where this very moment is in use already, it stays as it was: the commits are the
+            # same, but what has expired since may be gone from the files.
+            newest = kept.setdefault(timestamp, sources)
+            # Both, while the visible moment changes: whoever has asked for the old one reads it now.
+            self._views = {**self._views, **kept}
+            self._visible_timestamp = timestamp
+            self._views, self._newest, self._must_forget = kept, newest, False
+
+        self._with_snapshots_in_use(publish)
 
     def _read_manifest(self) -> ManifestState:
         known = self._manifest
@@ -312,7 +342,7 @@ class ReadOnlyEngine:
 
     def statistics(self) -> EngineStatistics:
         """What is open, and the cache. What writers count is 0."""
-        sources = self._sources_at(self._visible_timestamp)
+        sources = self._newest_sources()
         levels = describe_levels(sources, self._read_counts)
         return EngineStatistics(
             commits=0,
@@ -363,13 +393,13 @@ class ReadOnlyEngine:
                 return
             self._unusable = _closed
             self.events.close()
-            self._views = {}
+            self._views, self._newest = {}, None
             for table in list(self._all_tables):
                 table.close()
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """In a forked child: a lock in here may be held by a thread that is not there."""
-        self._unusable = _forked
+        self._unusable = opened_before_fork
         self.events.disown()
         self._lock = threading.Lock()
 
@@ -389,24 +419,9 @@ def _require_database(env: Env, folder: str) -> None:
     )
 
 
+def _with_none(publish: Callable[[Collection[int]], None]) -> None:
+    publish(())
+
+
 def _closed() -> Error:
     return InterfaceError("the database is closed")
-
-
-def _forked() -> Error:
-    return StorageError(
-        "this database was opened before the process forked, and belongs to the parent process",
-        hint="open the database in the process that uses it",
-    )
-
-
-_live_engines: weakref.WeakSet[ReadOnlyEngine] = weakref.WeakSet()
-
-
-def _disown_all_in_child() -> None:
-    for engine in list(_live_engines):
-        engine._disown()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all_in_child)

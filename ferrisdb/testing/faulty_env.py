@@ -5,7 +5,7 @@ It stands in front of any other `Env`, and numbers the calls that change somethi
 
     FaultyEnv(inner, fail_at=7)                               call 7 fails once
     FaultyEnv(inner, fail_at=7, is_lasting=True)              call 7 and all that follow
-    FaultyEnv(inner, fail_at=7, fault=Fault.SHORT_WRITE)      half of what call 7 appends is written
+    FaultyEnv(inner, fail_at=7, fault=Fault.SHORT_WRITE)      half of what call 7 writes is written
     FaultyEnv(inner, free_bytes=4096)                         a disk with room for 4096 bytes
 
 A call that fails has not happened, a short write apart. A sync that fails has saved nothing,
@@ -42,7 +42,8 @@ class Fault(enum.Enum):
     IO_ERROR = "input/output error"
     DISK_FULL = "no space left on device"
     SHORT_WRITE = "short write"
-    """Of an append the first half is written, and then the disk is full. Other calls: DISK_FULL."""
+    """Of an append, or of zeros that are reserved, the first half is written, and then the disk is
+    full. Other calls: DISK_FULL."""
 
 
 class FaultyEnv:
@@ -192,13 +193,18 @@ class FaultyEnv:
 
     def _reserve(self, path: str, file: AppendFile, length: int) -> None:
         call = f"reserve {path} {length} bytes"
-        self._meet(call)
+        self.before_call(call)
+        if self._is_due(call):
+            if self.fault is Fault.SHORT_WRITE:
+                file.reserve(length // 2)
+            raise self._failure(call)
         with self._mutex:
-            if self.free_bytes is not None and self.free_bytes < length:
-                self.has_failed = True
-                raise _disk_full(call)
-            self._use(length)
-        file.reserve(length)
+            fits = length if self.free_bytes is None else min(length, self.free_bytes)
+            self._use(fits)
+            self.has_failed = self.has_failed or fits < length
+        file.reserve(fits)
+        if fits < length:
+            raise _disk_full(call)
 
     def _use(self, length: int) -> None:
         if self.free_bytes is not None:

@@ -17,15 +17,15 @@ rather than given as something else.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
-import weakref
+from collections.abc import Callable, Collection
 
 from ferrisdb import errors
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.ingest import Pairs
+from ferrisdb.storage.forks import disown_in_child
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions
@@ -56,10 +56,10 @@ class LocalStore:
         self._is_closed = False
         self._stamps_snapshots = engine.has_expiries
         if isinstance(engine, ReadOnlyEngine):
-            engine.keep_snapshots(self._snapshots_in_use)
+            engine.keep_snapshots(self._with_snapshots_in_use)
         else:
             engine.collect_below(self._oldest_snapshot, self._oldest_snapshot_s)
-        _live_stores.add(self)
+        disown_in_child(self)
 
     @classmethod
     def open(cls, path: str, options: StorageOptions | None = None) -> LocalStore:
@@ -229,28 +229,18 @@ class LocalStore:
             in_use = (each.snapshot_s for each in self._open.values() if each.snapshot is not None)
             return min(in_use, default=now_s)
 
-    def _snapshots_in_use(self) -> set[int]:
+    def _with_snapshots_in_use(self, publish: Callable[[Collection[int]], None]) -> None:
+        # Under the lock under which snapshots are taken: one that was taken is among these, and
+        # the next one is taken of what was published.
         with self._mutex:
-            return {each.snapshot for each in self._open.values() if each.snapshot is not None}
+            publish({each.snapshot for each in self._open.values() if each.snapshot is not None})
 
     def _forget(self, transaction: LocalTransaction, commit_timestamp: int | None) -> None:
         self._locks.release_all(transaction.lock_owner, commit_timestamp)
         with self._mutex:
             self._open.pop(transaction.id, None)
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """In a forked child: whoever held these mutexes at the fork is not there to let go."""
         self._mutex = threading.Lock()
         self._locks.disown()
-
-
-_live_stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
-
-
-def _disown_all_in_child() -> None:
-    for store in list(_live_stores):
-        store._disown()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all_in_child)

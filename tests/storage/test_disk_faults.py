@@ -25,7 +25,7 @@ from itertools import count
 import pytest
 
 from ferrisdb.errors import DiskFull, Error, StorageError
-from ferrisdb.storage import compaction
+from ferrisdb.storage import compaction, wal
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.options import StorageOptions
@@ -117,6 +117,16 @@ class Program:
                 self.engine.wait_until_compacted()
             self.read()
 
+    def checkpoint(self) -> None:
+        if self.engine is not None:
+            with self.tolerating():
+                self.engine.checkpoint("data/copy")
+                copy = Engine.open(self.env, "data/copy", self.options)
+                number = copy.visible_timestamp
+                assert rows_in(copy) == rows_after(number) and number == self.acknowledged
+                copy.close()
+            self.read()
+
     def close(self) -> None:
         if self.engine is not None:
             with self.tolerating():
@@ -175,6 +185,16 @@ def rotation_and_compaction(program: Program) -> None:
     program.close()
 
 
+def checkpoints(program: Program) -> None:
+    program.open()
+    program.commit(2)
+    program.flush()
+    program.commit(1)
+    program.checkpoint()
+    program.commit(2)
+    program.close()
+
+
 def reopening(program: Program) -> None:
     commits(program)
     program.open()
@@ -190,8 +210,11 @@ SCENARIOS: dict[str, tuple[Callable[[Program], None], StorageOptions]] = {
     "commits": (commits, StorageOptions()),
     "flushes and a manifest that rolls over": (flushes, StorageOptions(manifest_bytes=1)),
     "rotation and compaction": (rotation_and_compaction, SMALL),
+    "a checkpoint": (checkpoints, StorageOptions()),
     "reopening": (reopening, StorageOptions()),
 }
+
+LONGEST = ("flushes and a manifest that rolls over", "rotation and compaction", "a checkpoint", "reopening")
 
 
 def run(env: FaultyEnv, steps: Callable[[Program], None], options: StorageOptions) -> Program:
@@ -234,6 +257,24 @@ def _compaction_tries_again_at_once(monkeypatch):
     monkeypatch.setattr(compaction, "FIRST_PAUSE_S", 0.0001)
 
 
+@pytest.fixture(autouse=True)
+def _space_is_reserved_in_small_logs_too(monkeypatch):
+    monkeypatch.setattr(wal, "RESERVE_FROM_BYTES", 50)
+    monkeypatch.setattr(wal, "RESERVE_BYTES", 400)
+
+
+def test_the_sweeps_meet_every_kind_of_call():
+    kinds: set[str] = set()
+    for steps, options in SCENARIOS.values():
+        env = FaultyEnv(CrashFS())
+        run(env, steps, options)
+        kinds |= {call.split()[0] for call in env.calls}
+    assert kinds == {
+        *("create", "append", "reserve", "truncate", "sync"),
+        *("rename", "link", "remove", "make_directory", "sync_directory"),
+    }
+
+
 def faults() -> Iterator[tuple[Fault, bool]]:
     for fault in Fault:
         for is_lasting in (False, True):
@@ -245,8 +286,8 @@ def test_whatever_call_fails_reads_go_on_and_nothing_acknowledged_is_lost(name, 
     steps, options = SCENARIOS[name]
     tried = 0
     for fault, is_lasting in faults():
-        # Of the longest one, in CI, each time a fifth of the calls, and each time another one.
-        first, step = (tried % 5 + 1, 5) if options is SMALL and not IS_NIGHT else (1, 1)
+        # Of the longest ones, in CI, each time an eighth of the calls, and each time another one.
+        first, step = (tried % 8 + 1, 8) if name in LONGEST and not IS_NIGHT else (1, 1)
         for number in count(first, step):
             fs = CrashFS()
             env = FaultyEnv(fs, fail_at=number, fault=fault, is_lasting=is_lasting)
@@ -281,6 +322,21 @@ def test_a_disk_that_fills_up_is_one_clear_error_and_reopens_when_there_is_space
     with capsys.disabled():
         print(f"\n  {name}: {tried} full disks", end="")
     assert tried > 0
+
+
+def test_of_zeros_that_do_not_fit_some_are_written_and_given_back():
+    env = FaultyEnv(CrashFS(), free_bytes=10)
+    file = env.create("a")
+    file.append(b"123")
+    with pytest.raises(DiskFull):
+        file.reserve(20)
+    assert env.read_file("a") == b"123" + bytes(7)
+    file.truncate(3)
+    assert env.free_bytes == 7
+    env.fail_at, env.fault = len(env.calls) + 1, Fault.SHORT_WRITE
+    with pytest.raises(DiskFull):
+        file.reserve(6)
+    assert env.read_file("a") == b"123" + bytes(3)
 
 
 def test_space_that_is_given_back_is_there_again():

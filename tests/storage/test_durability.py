@@ -144,6 +144,28 @@ def test_an_idle_database_syncs_nothing_and_has_no_timer() -> None:
     engine.close()
 
 
+def test_an_interrupt_while_the_thread_starts_leaves_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody knows of would still sync when the folder belongs to somebody else."""
+    machine = Machine()
+    engine = Engine.open(machine, "db", SECONDS)
+    start = threading.Thread.start
+
+    def start_and_be_interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.commit({b"k": b"v"})
+    engine.commit({b"k": b"w"})
+    until(lambda: is_waiting_for_time(engine))
+    until(lambda: sum(thread.name == "ferrisdb-sync" for thread in threading.enumerate()) == 1)
+    assert engine.visible_timestamp == 1
+    engine.close()
+    assert not any(thread.name == "ferrisdb-sync" for thread in threading.enumerate())
+
+
 def test_what_a_full_commit_has_synced_is_not_synced_again() -> None:
     machine = Machine()
     engine = Engine.open(machine, "db", SECONDS)

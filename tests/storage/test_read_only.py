@@ -2,7 +2,8 @@
 
 The heart: a reader opens the database, and another one that has followed it from the beginning
 refreshes, between every two calls that a writer makes of the machine while it commits,
-rotates, flushes, compacts and rolls its manifest over. And the other way about: the writer does
+deletes ranges, reserves space in its log, rotates, flushes, compacts, makes a checkpoint and
+rolls its manifest over. And the other way about: the writer does
 all that between every two calls of a reader. Whatever a reader sees must be
 
 - all that had been acknowledged when it looked, and nothing that was not attempted;
@@ -12,6 +13,10 @@ all that between every two calls of a reader. Whatever a reader sees must be
 """
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -24,8 +29,10 @@ from ferrisdb.errors import (
     StorageError,
     Unavailable,
 )
+from ferrisdb.storage import wal
 from ferrisdb.storage.engine import Engine
-from ferrisdb.storage.options import Durability, MemtableKind, StorageOptions
+from ferrisdb.storage.options import CompactionStyle, Compression, Durability, MemtableKind, StorageOptions
+from ferrisdb.storage.range_tombstones import DeletedRange
 from ferrisdb.storage.read_only_engine import ReadOnlyEngine
 from ferrisdb.testing import CrashFS, FaultyEnv, Loss
 from ferrisdb.txn.local import LocalStore
@@ -50,9 +57,18 @@ def writes_of(number: int) -> dict[bytes, bytes | None]:
     }
 
 
+def ranges_of(number: int) -> list[DeletedRange]:
+    """Deleted before the writes are made: every third commit takes rows that are there."""
+    if number % 3:
+        return []
+    return [(b"own%03d" % (number - 2), b"own%03d" % number), (b"row001", b"row003")]
+
+
 def rows_after(number: int) -> dict[bytes, bytes]:
     rows: dict[bytes, bytes | None] = {}
     for each in range(1, number + 1):
+        for lo, hi in ranges_of(each):
+            rows = {key: value for key, value in rows.items() if not lo <= key < (hi or b"\xff")}
         rows.update(writes_of(each))
     return {key: value for key, value in rows.items() if value is not None}
 
@@ -81,7 +97,7 @@ class Writer:
 
     def commit(self, durability: Durability = Durability.FULL) -> None:
         self.attempted += 1
-        self.engine.commit(writes_of(self.attempted), durability)
+        self.engine.commit(writes_of(self.attempted), durability, deleted_ranges=ranges_of(self.attempted))
         self.acknowledged = self.attempted
 
     def work(self) -> None:
@@ -92,7 +108,7 @@ class Writer:
         self.engine.wait_until_compacted()
         self.commit(Durability.OFF)
         self.commit()
-        self.engine.flush()
+        self.engine.checkpoint(f"copy after {self.attempted}")
         self.engine.wait_until_compacted()
 
     def reopen(self) -> None:
@@ -101,10 +117,38 @@ class Writer:
         self.engine.collect_below(lambda: self.engine.visible_timestamp)
 
 
-def test_a_reader_between_every_two_calls_of_the_writer_sees_one_moment(capsys):
+@pytest.fixture(autouse=True)
+def _space_is_reserved_in_small_logs_too(monkeypatch):
+    monkeypatch.setattr(wal, "RESERVE_FROM_BYTES", 50)
+    monkeypatch.setattr(wal, "RESERVE_BYTES", 500)
+
+
+STYLES = {
+    "leveled": SMALL,
+    "tiered and compressed": replace(SMALL, compaction=CompactionStyle.TIERED, compression=Compression.ZSTD),
+}
+
+
+def one_at_a_time(look: Callable[[str], None], failures: list[BaseException]) -> Callable[[str], None]:
+    """What `look` raises is kept: in the writer, or in its threads, it would look like a disk that failed."""
+    looking = threading.Lock()
+
+    def look_and_keep(call: str) -> None:
+        try:
+            with looking:
+                if not failures:
+                    look(call)
+        except BaseException as error:
+            failures.append(error)
+
+    return look_and_keep
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_reader_between_every_two_calls_of_the_writer_sees_one_moment(style, capsys):
     fs = CrashFS()
     env = FaultyEnv(fs)
-    writer = Writer(env)
+    writer = Writer(env, STYLES[style])
     follower = LocalStore(ReadOnlyEngine.open(fs, FOLDER, SMALL))
     old = follower.begin()
     old_rows = dict(old.scan(b"", None))
@@ -135,16 +179,7 @@ def test_a_reader_between_every_two_calls_of_the_writer_sees_one_moment(capsys):
             cut.close()
 
     failures: list[BaseException] = []
-
-    def look_and_tell(call: str) -> None:
-        # Raised in the writer it would look like a disk that failed.
-        try:
-            if not failures:
-                look(call)
-        except BaseException as error:
-            failures.append(error)
-
-    env.before_call = look_and_tell
+    env.before_call = one_at_a_time(look, failures)
     writer.work()
     writer.reopen()
     writer.work()
@@ -156,8 +191,11 @@ def test_a_reader_between_every_two_calls_of_the_writer_sees_one_moment(capsys):
     with_all = dict(follower.begin().scan(b"", None))
     assert with_all == rows_after(writer.acknowledged)
     follower.close()
+    assert {"append", "reserve", "truncate", "rename", "remove", "link"} <= {
+        call.split()[0] for call in env.calls
+    }
     with capsys.disabled():
-        print(f"\n  {looks[0]} looks", end="")
+        print(f"\n  {style}: {looks[0]} looks", end="")
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["opening", "refreshing"])
@@ -277,7 +315,7 @@ def test_damage_is_an_error_after_a_second_look():
     writer = Writer(FaultyEnv(fs))
     writer.work()
     writer.engine.close()
-    table = next(path for path in fs.contents() if path.endswith(".sst"))
+    table = next(path for path in fs.contents() if path.startswith(f"{FOLDER}/") and path.endswith(".sst"))
     fs.truncate(table, 100)
     with pytest.raises(CorruptionError) as caught:
         ReadOnlyEngine.open(fs, FOLDER, SMALL)

@@ -50,3 +50,38 @@ def test_a_forked_child_is_refused_even_when_a_thread_was_inside_at_the_fork() -
         [sys.executable, "-c", FORK_WHILE_LOCKED], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr}"
+
+
+CLOSE_WHILE_LOCKED = """
+import os, signal, sys, threading
+import ferrisdb
+
+db = ferrisdb.open(":memory:")
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    # Another thread is just beginning a transaction, or closing, at the moment of the fork.
+    with db._lease._lock:
+        held.set()
+        done.wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    db.close()
+    db.close()
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+done.set()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_can_close_what_it_cannot_use() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSE_WHILE_LOCKED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"exit {done.returncode}: {done.stderr}"
