@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from os import PathLike
 
-from ferrisdb.api.choices import checked_path
+from ferrisdb.api.choices import checked_path, path_outside
 from ferrisdb.storage.backup import Progress, delete_backups, ignore_progress, make_backup, require_keepable
 from ferrisdb.storage.backup_store import Backup, BackupStore
 from ferrisdb.storage.backup_verify import VerifyReport, verify_backups
@@ -66,7 +66,8 @@ def verify_backup(
     """Read every byte of one backup, or of all. `findings` of the report is empty when all is well;
     each finding has `file`, `offset` and `problem`.
 
-    Raises NotADatabase, UndefinedObject when there is no such backup, StorageError.
+    Raises NotADatabase, UndefinedObject when there is no such backup or none at all, MissingLibrary
+    when blocks are compressed and cannot be read here, StorageError.
     """
     return verify_backups(_store(directory), backup, progress or ignore_progress)
 
@@ -80,14 +81,17 @@ def restore(
 ) -> Backup:
     """Make a database of a backup, the newest by default, in the folder `path`, absent or empty.
 
-    Every byte is checked on the way. Raises FolderNotEmpty with nothing changed; NotADatabase,
-    UndefinedObject when there is no such backup; CorruptionError with file and offset;
-    StorageError, DiskFull.
+    Every byte is checked on the way. Raises FolderNotEmpty, or InvalidParameterValue where it
+    would lie in the store, with nothing changed; NotADatabase, UndefinedObject when there is no
+    such backup; CorruptionError with file and offset; StorageError, DiskFull.
     """
+    store = _store(directory)
+    # A store with a foreign folder in it is none any more.
+    target = path_outside(path, store.folder, "the backup store")
     return restore_backup(
-        _store(directory),
+        store,
         OsEnv(),
-        checked_path(path),
+        target,
         number=backup,
         progress=progress or ignore_progress,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TypeVar
 
 from ferrisdb.errors import InterfaceError, InvalidParameterValue
@@ -22,6 +23,18 @@ def checked_path(path: str | PathLike[str]) -> str:
         raise InterfaceError(f"path is a str or a Path, not {type(path).__name__}")
     if not text or "\0" in text:
         raise InterfaceError('path is empty or holds a null character; ":memory:" is a database in memory')
+    return text
+
+
+def path_outside(path: str | PathLike[str], folder: str | None, what: str) -> str:
+    """`path`, checked. InvalidParameterValue when it lies in `folder`, which is `what`: who
+    removes the one, or looks what is in it, would not think of the other."""
+    text = checked_path(path)
+    if folder is None:
+        return text
+    inner, outer = Path(text).resolve(), Path(folder).resolve()
+    if outer in inner.parents:
+        raise InvalidParameterValue(f"{text} lies in {what}", hint="name a folder outside of it")
     return text
 
 

@@ -22,7 +22,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ferrisdb.api.choices import checked_path, expiries_of, isolation_level, one_of
+from ferrisdb.api.choices import checked_path, expiries_of, isolation_level, one_of, path_outside
 from ferrisdb.api.connection import Connection
 from ferrisdb.api.engine import MEMORY, Lease, lease
 from ferrisdb.api.rows import Rows
@@ -201,10 +201,12 @@ class Database:
         It has every commit that had returned before; commits go on meanwhile. On the same file
         system the two share their table files, so it takes hardly any time or room.
 
-        Raises FolderNotEmpty with nothing changed, StorageError, DiskFull.
+        Raises FolderNotEmpty, or InvalidParameterValue where it would lie in the database, with
+        nothing changed; StorageError, DiskFull.
         """
         self._lease.require_usable()
-        self._lease.engine.store.checkpoint(checked_path(path))
+        folder = path_outside(path, self._lease.folder, "the database itself")
+        self._lease.engine.store.checkpoint(folder)
 
     def backup(
         self,
@@ -219,14 +221,16 @@ class Database:
         no earlier backup has are copied. `keep_last` then deletes all but so many of the newest.
         `progress(done_bytes, total_bytes)` is told of bytes as they are copied.
 
-        Raises NotADatabase when `directory` is something else, DatabaseLocked when another
-        process writes to it, CorruptionError when a table is damaged, StorageError, DiskFull.
+        Raises NotADatabase when `directory` is something else, InvalidParameterValue when it lies
+        in the database, DatabaseLocked when another process writes to it, CorruptionError when a
+        table is damaged, StorageError, DiskFull.
         The store's other backups stay as they were.
         """
         from ferrisdb.api.backups import backup  # noqa: PLC0415
 
         self._lease.require_usable()
-        return backup(self._lease.engine.store.pin_tables, directory, keep_last, progress)
+        folder = path_outside(directory, self._lease.folder, "the database itself")
+        return backup(self._lease.engine.store.pin_tables, folder, keep_last, progress)
 
     @property
     def recovery_report(self) -> RecoveryReport | None:

@@ -76,6 +76,11 @@ class Lease:
     def is_released(self) -> bool:
         return self._is_released
 
+    @property
+    def folder(self) -> str | None:
+        """Of the database, with all links followed; None for one in memory."""
+        return None if self._slot.path == MEMORY else self._slot.path
+
     def require_usable(self) -> None:
         """Raises OperationalError in a forked child, InterfaceError after `release`."""
         if self._is_released:

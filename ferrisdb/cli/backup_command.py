@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ferrisdb
+from ferrisdb.api.choices import checked_path
 from ferrisdb.errors import DatabaseLocked, render
 from ferrisdb.storage.backup import Progress, delete_backups, ignore_progress, keep_last_backups
 from ferrisdb.storage.backup_store import Backup, BackupStore
@@ -54,7 +55,7 @@ def run_backup(given: list[str]) -> int:
 
 def _make(path: str, directory: str, keep_last: int | None, *, shows_progress: bool) -> int:
     # Opening would make a database where there is none.
-    require_database(OsEnv(), Path(path).as_posix())
+    require_database(OsEnv(), folder_given(path))
     try:
         database = ferrisdb.open(path)
     except DatabaseLocked as error:
@@ -135,7 +136,7 @@ def progress_bar(what: str, *, is_shown: bool) -> Iterator[Progress]:
 
 
 def _store(directory: str) -> BackupStore:
-    return BackupStore(OsEnv(), Path(directory).as_posix())
+    return BackupStore(OsEnv(), folder_given(directory))
 
 
 def _count(number: int, what: str) -> str:
@@ -148,10 +149,22 @@ def _require_count(parser: argparse.ArgumentParser, names: list[str], count: int
 
 
 def _numbers(parser: argparse.ArgumentParser, given: list[str]) -> list[int]:
-    for text in given:
-        if not text.isdecimal():
-            parser.error(f"the number of a backup, not {text!r}")
-    return [int(text) for text in given]
+    try:
+        return [backup_number(text) for text in given]
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+
+
+def backup_number(given: str) -> int:
+    """Raises ArgumentTypeError for what is none; one of 19 digits is the longest that a file may have."""
+    if not given.isdecimal() or len(given) > 19:
+        raise argparse.ArgumentTypeError(f"the number of a backup, not {given[:40]!r}")
+    return int(given)
+
+
+def folder_given(text: str) -> str:
+    """As it is named in messages. InterfaceError for an empty one: it must not mean "here"."""
+    return Path(checked_path(text)).as_posix()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,6 +192,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _at_least_one(given: str) -> int:
-    if not given.isdecimal() or int(given) < 1:
-        raise argparse.ArgumentTypeError(f"a number of backups of at least 1, not {given!r}")
+    if not given.isdecimal() or len(given) > 19 or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"a number of backups of at least 1, not {given[:40]!r}")
     return int(given)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from ferrisdb.cli.backup_command import progress_bar
-from ferrisdb.storage.backup_store import BackupStore
-from ferrisdb.storage.os_env import OsEnv
-from ferrisdb.storage.restore import restore_backup
+import ferrisdb
+from ferrisdb.cli.backup_command import backup_number, folder_given, progress_bar
 
 
 def run_restore(given: list[str]) -> int:
     """Run the command: the exit status. Raises Error."""
     options = _parser().parse_args(given)
-    env = OsEnv()
-    store = BackupStore(env, Path(options.directory).as_posix())
-    folder = Path(options.path).as_posix()
+    directory, folder = folder_given(options.directory), folder_given(options.path)
     with progress_bar("restore", is_shown=options.progress or sys.stderr.isatty()) as progress:
-        backup = restore_backup(store, env, folder, number=options.backup, progress=progress)
+        backup = ferrisdb.restore(directory, folder, backup=options.backup, progress=progress)
     tables = "1 table" if backup.table_count == 1 else f"{backup.table_count:,} tables"
     print(
         f"restored backup {backup.number} of {backup.made_at:%Y-%m-%d %H:%M:%S} UTC into {options.path}: "
@@ -38,12 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("directory", metavar="DIR", help="the backup store")
     parser.add_argument("path", metavar="PATH", help="folder of the new database")
-    parser.add_argument("--backup", metavar="N", type=_number, help="which backup (default: the newest)")
+    parser.add_argument(
+        "--backup", metavar="N", type=backup_number, help="which backup (default: the newest)"
+    )
     parser.add_argument("--progress", action="store_true", help="show a progress bar, also into a pipe")
     return parser
-
-
-def _number(given: str) -> int:
-    if not given.isdecimal():
-        raise argparse.ArgumentTypeError(f"the number of a backup, not {given!r}")
-    return int(given)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ferrisdb.cli.backup_command import folder_given
 from ferrisdb.cli.check_command import progress_bar
 from ferrisdb.cli.inspect_names import KeyNames
 from ferrisdb.errors import Error, InvalidParameterValue
@@ -31,9 +32,9 @@ KEY_WIDTH = 60
 def run_salvage(given: list[str]) -> int:
     """Run the command: the exit status. Raises Error."""
     options = _parser().parse_args(given)
-    if Path(options.target).resolve().is_relative_to(Path(options.source).resolve()):
+    source, target = folder_given(options.source), folder_given(options.target)
+    if Path(target).resolve().is_relative_to(Path(source).resolve()):
         raise InvalidParameterValue("DST lies in SRC, which stays as it is")
-    source, target = Path(options.source).as_posix(), Path(options.target).as_posix()
     with progress_bar(source, options.progress or sys.stderr.isatty(), "salvage") as progress:
         report = salvage(OsEnv(), source, target, progress)
     names = _names(target)

@@ -182,6 +182,8 @@ class BackupStore:
         for number in self.numbers():
             try:
                 sound.append(self.read(number))
+            except UndefinedObject:
+                continue  # deleted since it was listed
             except CorruptionError as error:
                 damaged.append(error)
         return sound, damaged

@@ -39,10 +39,13 @@ def verify_backups(
 ) -> VerifyReport:
     """Read backup `number`, or all. Changes nothing.
 
-    Raises NotADatabase, UndefinedObject, StorageError.
+    Raises NotADatabase, UndefinedObject when there is no such backup or none at all,
+    MissingLibrary when blocks are compressed and cannot be read here, StorageError.
     """
     store.require()
-    numbers = store.numbers() if number is None else [store.chosen(number)]
+    # Whoever verifies the wrong folder each night must not be told that all is well.
+    chosen = store.chosen(number)
+    numbers = store.numbers() if number is None else [chosen]
     return _Verifying(store, progress).run(numbers)
 
 

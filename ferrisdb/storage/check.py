@@ -79,8 +79,9 @@ class CheckReport:
 def check_folder(env: Env, folder: str, progress: Progress = lambda read_bytes: None) -> CheckReport:
     """Check all files; `progress` is told of bytes as they are read. Changes nothing.
 
-    Raises NotADatabase when there is nothing to check, Unavailable when another process
-    changes the folder faster than it can be read.
+    Raises NotADatabase when there is nothing to check, MissingLibrary when blocks are compressed
+    and cannot be read here, Unavailable when another process changes the folder faster than it
+    can be read.
     """
     require_database(env, folder)
     for _ in range(MOST_TRIES):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
-from ferrisdb.errors import Error
+from ferrisdb.errors import Error, MissingLibrary
 from ferrisdb.storage.block import Block, chain_checksum
 from ferrisdb.storage.check_findings import Findings
 from ferrisdb.storage.env import Env
@@ -64,7 +64,10 @@ def check_table(
     findings: Findings,
     progress: Callable[[int], None],
 ) -> Counted:
-    """Check one table, and that it is what the manifest's `entry` says; None when nobody knows."""
+    """Check one table, and that it is what the manifest's `entry` says; None when nobody knows.
+
+    Raises MissingLibrary for a block that cannot be decompressed here.
+    """
     try:
         table = TableFile(env, path, 0 if entry is None else entry.ingested_at)
     except Error as error:
@@ -214,6 +217,8 @@ class _TableCheck:
         """What `read` gives; None when it was refused, which is a finding then."""
         try:
             return read()
+        except MissingLibrary:
+            raise  # says nothing of the table
         except Error as error:
             self._findings.add_error(error, self._table.path, offset)
             return None

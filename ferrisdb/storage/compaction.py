@@ -277,7 +277,7 @@ class Compactor:
         if self._stopping.is_set():
             return
         self.statistics.failures += 1
-        self.statistics.error = error.message if isinstance(error, Error) else repr(error)
+        self.statistics.error = _reason(error)
         # A second reading would find the same damage, and a rule of ours the same breach.
         is_final = isinstance(error, CorruptionError | InvariantViolation | FilterFailed | _ManifestFailed)
         rests = not is_final and failures >= MAX_ATTEMPTS
@@ -466,4 +466,7 @@ class _ManifestFailed(StorageError):
 
 
 def _reason(cause: BaseException) -> str:
-    return cause.message if isinstance(cause, Error) else f"{type(cause).__name__}: {cause}"
+    if not isinstance(cause, Error):
+        return f"{type(cause).__name__}: {cause}"
+    # As one text, for nobody is there to catch the error: the cure must not be lost.
+    return f"{cause.message} ({cause.hint})" if cause.hint else cause.message

@@ -35,7 +35,7 @@ from typing import IO, Final
 
 import msgpack
 
-from ferrisdb.errors import CorruptionError, DiskFull, Error, StorageError
+from ferrisdb.errors import CorruptionError, DiskFull, Error, MissingLibrary, StorageError
 from ferrisdb.storage.compaction_filter import FilterFailed
 from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult, run_compaction
 from ferrisdb.storage.env import WorkerProcess
@@ -57,6 +57,7 @@ class _Kind(Enum):
     RESULT = "result"
     CORRUPTION = "corruption"
     DISK_FULL = "disk full"
+    MISSING_LIBRARY = "missing library"
     FILTER = "filter"
     FAILURE = "failure"
 
@@ -161,22 +162,27 @@ def _hand_over(worker: WorkerProcess, job: CompactionJob, heard: Callable[[], No
 
 
 def _error_of(kind: _Kind, body: bytes) -> Error:
-    message, file, offset = msgpack.unpackb(body)
+    message, file, offset, hint = msgpack.unpackb(body)
     if kind is _Kind.CORRUPTION:
         return CorruptionError(message.removesuffix(f" ({file}, byte {offset})"), file=file, offset=offset)
     if kind is _Kind.FILTER:
-        return FilterFailed(message)
-    return DiskFull(message) if kind is _Kind.DISK_FULL else StorageError(message)
+        return FilterFailed(message, hint=hint)
+    if kind is _Kind.MISSING_LIBRARY:
+        return MissingLibrary(message, hint=hint)
+    return (DiskFull if kind is _Kind.DISK_FULL else StorageError)(message, hint=hint)
 
 
 def _encoded_error(error: BaseException) -> tuple[_Kind, bytes]:
     if isinstance(error, CorruptionError):
-        return _Kind.CORRUPTION, msgpack.packb([error.message, error.file, error.offset])
+        return _Kind.CORRUPTION, msgpack.packb([error.message, error.file, error.offset, None])
     kind = _Kind.DISK_FULL if isinstance(error, DiskFull) else _Kind.FAILURE
     if isinstance(error, FilterFailed):
         kind = _Kind.FILTER
+    if isinstance(error, MissingLibrary):
+        kind = _Kind.MISSING_LIBRARY
+    hint = error.hint if isinstance(error, Error) else None
     message = error.message if isinstance(error, Error) else f"{type(error).__name__}: {error}"
-    return kind, msgpack.packb([message, "", 0])
+    return kind, msgpack.packb([message, "", 0, hint])
 
 
 def _framed(data: bytes) -> bytes:

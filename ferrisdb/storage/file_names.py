@@ -7,7 +7,7 @@
     000009.sst         a table
     000011.sst.8c0a91f3  a table that a compaction is writing
     CURRENT.tmp        on its way to become CURRENT
-    UNFINISHED         a checkpoint or a restore is being made here
+    UNFINISHED         a checkpoint, a restore or a salvage is being made here
 
 All numbers come from one counter, so a number is one file, whatever its kind.
 """

@@ -91,7 +91,7 @@ def _fill(
     env: Env, folder: str, state: ManifestState, place_table: Callable[[TableEntry, str], None]
 ) -> None:
     try:
-        _mark(env, folder)
+        mark_unfinished(env, folder)
         for entry in state.tables:
             place_table(entry, join(folder, table_name(entry.number)))
         _finish(env, folder, state)
@@ -102,7 +102,8 @@ def _fill(
         raise
 
 
-def _mark(env: Env, folder: str) -> None:
+def mark_unfinished(env: Env, folder: str) -> None:
+    """From now on, also after a power cut, it is no folder in which a database may be made."""
     with contextlib.closing(env.create(join(folder, UNFINISHED_NAME))) as mark:
         mark.append(_MARK_TEXT)
         mark.sync()

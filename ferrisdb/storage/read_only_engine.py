@@ -56,8 +56,8 @@ from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, ReadFile, join
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.file_names import CURRENT_NAME, manifest_name
-from ferrisdb.storage.ingest import Pairs
 from ferrisdb.storage.forks import disown_in_child, opened_before_fork
+from ferrisdb.storage.ingest import Pairs
 from ferrisdb.storage.level import LEVEL_COUNT
 from ferrisdb.storage.log_follower import LogChanged, LogFollower
 from ferrisdb.storage.manifest import Manifest, ManifestState, TableEntry, read_current

@@ -142,8 +142,9 @@ def is_database(env: Env, folder: str) -> bool:
         return True
     if UNFINISHED_NAME in names:
         raise NotADatabase(
-            f"{folder} is no database yet: a checkpoint or a restore was begun there and did not finish",
-            hint="wait if it still runs; else remove the folder, and make the copy again",
+            f"{folder} is no database yet: a checkpoint, a restore or a salvage was begun there and did "
+            "not finish",
+            hint="wait if it still runs; else remove the folder, and do it again",
         )
     for name in names:
         if parse_name(name) is None and name not in (LOCK_NAME, CURRENT_TEMPORARY_NAME):

@@ -11,9 +11,8 @@ whatever the files and levels were. Old versions stay behind, and timestamps beg
 What is lost may have been newer than what is saved: then the target has an old value, or a
 row that had been deleted. The report counts the keys of which that may be so.
 
-A salvage that does not come to its end must not leave something that looks like a result. So
-the target is made without the one file that makes a folder a database: CURRENT is put
-aside when the target is created, and put in its place when all is on the disk.
+A salvage that does not come to its end must not leave something that looks like a result:
+the target becomes a database when all is on the disk (`salvage_target`).
 
 Everything that a version's visibility rests on must be honoured here: it is its timestamp, and
 the ranges that were deleted. A test fails when records or the manifest come to hold more.
@@ -34,8 +33,9 @@ from typing import Final
 from ferrisdb.errors import DatabaseLocked, InvalidParameterValue, StorageError
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import Env, FileLock, join
-from ferrisdb.storage.file_names import CURRENT_NAME, LOCK_NAME
+from ferrisdb.storage.file_names import LOCK_NAME, UNFINISHED_NAME
 from ferrisdb.storage.inspect_folder import require_database
+from ferrisdb.storage.interrupts import is_interrupt
 from ferrisdb.storage.limits import MAX_TIMESTAMP
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.range_tombstones import RangeTombstones
@@ -43,8 +43,8 @@ from ferrisdb.storage.salvage_log import deleted_ranges_of
 from ferrisdb.storage.salvage_report import Damage, SalvageReport
 from ferrisdb.storage.salvage_source import Progress, Source, read_source
 from ferrisdb.storage.salvage_table import TableSurvey, read_rows
+from ferrisdb.storage.salvage_target import begin_target, finish_target
 
-CURRENT_ASIDE_NAME: Final = "CURRENT.salvage"
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
 Row = tuple[bytes, int, bytes | None]
@@ -88,7 +88,15 @@ def _check_target(env: Env, source: str, target: str) -> None:
     inner, outer = posixpath.normpath(target), posixpath.normpath(source)
     if inner == outer or inner.startswith(outer + "/"):
         raise InvalidParameterValue("the target lies in the damaged database, which stays as it is")
-    if env.exists(target) and (not env.is_directory(target) or env.list_directory(target)):
+    if not env.exists(target):
+        return
+    is_folder = env.is_directory(target)
+    if is_folder and UNFINISHED_NAME in env.list_directory(target):
+        raise InvalidParameterValue(
+            f"{target} is not an empty folder: a copy or a salvage was begun there and did not finish",
+            hint="if nobody is at work on it, remove that folder and try again",
+        )
+    if not is_folder or env.list_directory(target):
         raise InvalidParameterValue(
             f"{target} is there, and not an empty folder", hint="name a folder that is not there yet"
         )
@@ -144,15 +152,10 @@ def _disjoint(tables: Iterable[TableSurvey]) -> list[list[TableSurvey]]:
 
 def _write(env: Env, target: str, rows: Iterator[Row], suspicion: _Suspicion) -> tuple[int, int]:
     """How many keys were written, and of how many there may have been newer versions."""
-    # The manifest must not be replaced meanwhile: that would write CURRENT.
-    options = StorageOptions(durability=Durability.OFF, manifest_bytes=2**62)
-    engine = Engine.open(env, target, options)
-    current, aside = join(target, CURRENT_NAME), join(target, CURRENT_ASIDE_NAME)
+    engine = Engine.open(begin_target(env, target), target, StorageOptions(durability=Durability.OFF))
     saved = suspects = batch_bytes = 0
     batch: dict[bytes, bytes | None] = {}
     try:
-        env.rename(current, aside)
-        env.sync_directory(target)
         for key, timestamp, value in rows:
             if value is None:
                 continue
@@ -166,10 +169,14 @@ def _write(env: Env, target: str, rows: Iterator[Row], suspicion: _Suspicion) ->
         engine.commit(batch)
         engine.flush()
         engine.wait_until_compacted()
+    except StorageError as error:
+        # The engine speaks of commits whose outcome is unknown: here they are nobody's.
+        if error.__cause__ is not None and is_interrupt(error.__cause__):
+            raise error.__cause__ from None
+        raise
     finally:
         engine.close()
-    env.rename(aside, current)
-    env.sync_directory(target)
+    finish_target(env, target)
     return saved, suspects
 
 

@@ -82,7 +82,9 @@ def _is_sound(env: Env, folder: str, numbers: Sequence[int], state: ManifestStat
         try:
             data = env.read_file(path)
             is_last = number == numbers[-1]
-            reader = SegmentReader(data, number, path, last_timestamp=last_timestamp, may_be_torn=is_last)
+            reader = SegmentReader(
+                data, number, path, last_timestamp=last_timestamp, may_be_torn=is_last, is_last=is_last
+            )
             for _ in reader:
                 pass
         except (FileNotFoundError, CorruptionError):

@@ -23,9 +23,9 @@ from collections.abc import Callable, Collection
 from ferrisdb import errors
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.forks import disown_in_child
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.ingest import Pairs
-from ferrisdb.storage.forks import disown_in_child
 from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions

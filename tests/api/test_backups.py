@@ -68,3 +68,22 @@ def test_nonsense_is_refused_before_anything_is_made(tmp_path: Path) -> None:
         with pytest.raises(ferrisdb.InterfaceError):
             db.backup(b"store")  # type: ignore[arg-type]
     assert not (tmp_path / "store").exists()
+
+
+def test_a_copy_does_not_lie_in_what_is_copied(tmp_path: Path) -> None:
+    with ferrisdb.open(tmp_path / "db") as db:
+        (tmp_path / "link").symlink_to("db")
+        for inner in (
+            tmp_path / "db" / "copy",
+            tmp_path / "link" / "copy",
+            tmp_path / "x" / ".." / "db" / "y",
+        ):
+            with pytest.raises(ferrisdb.errors.InvalidParameterValue, match="lies in the database"):
+                db.backup(inner)
+            with pytest.raises(ferrisdb.errors.InvalidParameterValue, match="lies in the database"):
+                db.checkpoint(inner)
+            assert not inner.exists()
+        db.backup(tmp_path / "db-store")
+    with pytest.raises(ferrisdb.errors.InvalidParameterValue, match="lies in the backup store"):
+        ferrisdb.restore(tmp_path / "db-store", tmp_path / "db-store" / "new")
+    assert len(ferrisdb.backups(tmp_path / "db-store")) == 1

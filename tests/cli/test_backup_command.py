@@ -136,6 +136,19 @@ def test_backups_are_deleted_by_number_or_all_but_the_newest(run: Run, shop: str
         (("restore", "shop.backups", "x", "--backup", "9"), "42704", "no backup 9"),
         (("restore", "nowhere", "x"), "58P01", "there is no backup store at nowhere"),
         (("restore", "shop.backups", "shop.ferris"), "58P02", "shop.ferris is not empty"),
+        # One inside the other: who removes the outer one, or looks into it, does not think of the inner.
+        (("backup", "shop.ferris", "shop.ferris/backups"), "22023", "lies in the database itself"),
+        (("restore", "shop.backups", "shop.backups/new"), "22023", "lies in the backup store"),
+        (
+            ("restore", "shop.backups", "./shop.backups/../shop.backups/a/b"),
+            "22023",
+            "lies in the backup store",
+        ),
+        # An empty name is a forgotten variable, and does not mean the folder that we are in.
+        (("backup", "", "shop.backups"), "08003", "path is empty"),
+        (("backup", "shop.ferris", ""), "08003", "path is empty"),
+        (("backup", "--list", ""), "08003", "path is empty"),
+        (("restore", "shop.backups", ""), "08003", "path is empty"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -150,6 +163,13 @@ def test_what_cannot_be_done_is_one_clear_error_and_nothing_is_made(
     assert sorted(Path().rglob("*")) == before
 
 
+def test_a_folder_without_a_backup_does_not_pass_for_a_good_store(run: Run) -> None:
+    # Given the wrong folder, which happens to be empty.
+    Path("wrong").mkdir()
+    # When somebody verifies it each night, then it is not well.
+    assert run("backup", "--verify", "wrong") == (1, "", "ERROR 42704: wrong has no backup\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -158,6 +178,8 @@ def test_what_cannot_be_done_is_one_clear_error_and_nothing_is_made(
         ("backup", "a", "b", "c"),
         ("backup", "--list", "a", "b"),
         ("backup", "--verify", "a", "x"),
+        ("backup", "--verify", "a", "1" * 5000),
+        ("backup", "a", "b", "--keep-last", "1" * 5000),
         ("backup", "--verify", "a", "1", "2"),
         ("backup", "--delete", "a"),
         ("backup", "a", "b", "--keep-last", "0"),

@@ -74,7 +74,9 @@ def test_a_lost_block_is_named_by_its_keys_in_the_words_of_sql(shop, capsys):
     assert all(key.startswith("account(") for key in shown)
     first, last = (int(key.removeprefix("account(").removesuffix(")")) for key in shown)
     assert first <= 30 <= last
-    assert damage["versions"] == last - first + 1
+    # The index tells a key that is not larger than the first: the range may begin one before.
+    assert last - first + 1 - damage["versions"] in (0, 1)
+    first = last + 1 - damage["versions"]
     with ferrisdb.open("new") as db:
         found = {id for (id,) in db.query("SELECT id FROM account").all()}
     assert found == {1, 2, 3, *range(10, 60)} - set(range(first, last + 1))

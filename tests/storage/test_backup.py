@@ -251,6 +251,18 @@ def test_a_damaged_table_of_the_store_is_copied_again_once_it_is_deleted() -> No
     lab.engine.close()
 
 
+def test_a_backup_that_is_deleted_while_they_are_listed_is_not_among_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a store whose folder was read just before somebody deleted its only backup,
+    env = MemoryEnv()
+    env.make_directory("store")
+    store = BackupStore(env, "store")
+    monkeypatch.setattr(BackupStore, "numbers", lambda self: [1])
+    # then that is a store without one, and no error.
+    assert store.read_all() == ([], [])
+
+
 def test_while_a_description_is_damaged_no_table_is_removed() -> None:
     """It may name any of them, and may be repaired from elsewhere."""
     lab = small_store()

@@ -14,8 +14,17 @@ from hypothesis import strategies as st
 from lz4 import frame as lz4_frame
 
 import ferrisdb
-from ferrisdb.errors import CorruptionError, FormatVersionError, InvalidParameterValue, MissingLibrary
+from ferrisdb.errors import (
+    CorruptionError,
+    FormatVersionError,
+    InvalidParameterValue,
+    MissingLibrary,
+    StorageError,
+)
 from ferrisdb.storage import compression as compression_module
+from ferrisdb.storage.backup import make_backup
+from ferrisdb.storage.backup_store import BackupStore
+from ferrisdb.storage.backup_verify import verify_backups
 from ferrisdb.storage.block import decode_block, encode_block, frame
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.check import check_folder
@@ -25,6 +34,8 @@ from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.inspect_table import TableFile
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Compression, StorageOptions
+from ferrisdb.storage.os_env import OsEnv
+from ferrisdb.storage.restore import restore_backup
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.sstable_writer import write_sstable
 
@@ -200,8 +211,6 @@ def test_compaction_rewrites_the_tables_in_the_way_that_is_asked_for_now():
 
 
 def test_the_child_process_of_a_compaction_compresses(tmp_path):
-    from ferrisdb.storage.os_env import OsEnv
-
     folder = (tmp_path / "db").as_posix()
     options = StorageOptions(
         compression=Compression.ZSTD, compaction_start_tables=2, compaction_process_bytes=0
@@ -221,8 +230,7 @@ def test_the_child_process_of_a_compaction_compresses(tmp_path):
 # --- without the libraries
 
 
-@pytest.fixture
-def nothing_installed(monkeypatch):
+def hide_the_libraries(monkeypatch):
     real = importlib.import_module
 
     def import_module(name, *rest):
@@ -232,6 +240,11 @@ def nothing_installed(monkeypatch):
 
     compression_module._imported.cache_clear()
     monkeypatch.setattr(importlib, "import_module", import_module)
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch):
+    hide_the_libraries(monkeypatch)
     yield
     compression_module._imported.cache_clear()
 
@@ -253,6 +266,58 @@ def test_a_block_that_needs_what_is_not_installed_names_its_file(kind, request):
     with pytest.raises(MissingLibrary, match=PATH) as refused:
         table.read(b"k", 1)
     assert refused.value.hint == 'pip install "ferrisdb[compression]"'
+
+
+@pytest.mark.parametrize("where", ["in a child process", "in the thread"])
+def test_a_compaction_that_lacks_the_library_tells_the_command(where, tmp_path, monkeypatch):
+    # Given a compressed database,
+    folder = (tmp_path / "db").as_posix()
+    rows = {b"k%d" % n: b"x" * 500 for n in range(20)}
+    waiting = StorageOptions(compression=Compression.ZSTD)
+    engine = Engine.open(OsEnv(), folder, waiting)
+    for _ in range(2):
+        engine.commit(rows)
+        engine.flush()
+    engine.close()
+    # when a Python that has no zstandard is to merge its tables,
+    if where == "in a child process":
+        (tmp_path / "bare").mkdir()
+        (tmp_path / "bare" / "zstandard.py").write_text("raise ImportError('not here')")
+        monkeypatch.syspath_prepend(tmp_path / "bare")
+    else:
+        hide_the_libraries(monkeypatch)
+    monkeypatch.setattr("ferrisdb.storage.compaction.FIRST_PAUSE_S", 0.0)
+    in_child = where == "in a child process"
+    options = StorageOptions(compaction_start_tables=2, compaction_process_bytes=0 if in_child else 2**40)
+    engine = Engine.open(OsEnv(), folder, options)
+    try:
+        with pytest.raises(StorageError) as stopped:
+            engine.wait_until_compacted()
+        # then who asks why it stands still is told what to do.
+        assert (
+            'needs the package zstandard, which is not installed (pip install "ferrisdb[compression]")'
+            in (stopped.value.message)
+        )
+        assert stopped.value.message.endswith(str(engine.statistics().compaction_error))
+    finally:
+        engine.close()
+
+
+def test_checking_without_the_library_does_not_call_a_sound_table_damaged(request):
+    env = MemoryEnv()
+    engine = Engine.open(env, "db", StorageOptions(compression=Compression.ZSTD))
+    engine.commit({b"k%d" % n: b"x" * 500 for n in range(20)})
+    store = BackupStore(env, "store")
+    make_backup(engine.pin_tables(), store, made_at_s=0.0)
+    engine.close()
+    request.getfixturevalue("nothing_installed")
+    for look in (lambda: check_folder(env, "db"), lambda: verify_backups(store)):
+        with pytest.raises(MissingLibrary) as refused:
+            look()
+        assert refused.value.hint == 'pip install "ferrisdb[compression]"'
+    # A copy takes the blocks as they are.
+    restore_backup(store, env, "copy")
+    assert env.exists("copy/CURRENT")
 
 
 def test_what_is_not_compressed_needs_no_library(nothing_installed):

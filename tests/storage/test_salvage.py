@@ -11,19 +11,21 @@ from functools import cache
 
 import pytest
 
-from ferrisdb.errors import DatabaseLocked, InvalidParameterValue, NotADatabase
+from ferrisdb.errors import DatabaseLocked, InvalidParameterValue, NotADatabase, StorageError
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.inspect_log import SeenRecord, read_records
 from ferrisdb.storage.inspect_table import TableFile
 from ferrisdb.storage.manifest import ManifestState, TableEntry
 from ferrisdb.storage.memory_env import MemoryEnv
-from ferrisdb.storage.options import Compression, StorageOptions
-from ferrisdb.storage.salvage import CURRENT_ASIDE_NAME, salvage
+from ferrisdb.storage.options import Compression, Durability, StorageOptions
+from ferrisdb.storage.salvage import salvage
 from ferrisdb.storage.salvage_report import SalvageReport
 from ferrisdb.storage.salvage_table import read_rows, survey_table
+from ferrisdb.storage.sstable_format import Section
 from ferrisdb.storage.sstable_writer import write_sstable
 from ferrisdb.storage.wal import LogWriter, encode_writes
+from ferrisdb.testing import CrashFS
 
 Contents = dict[bytes, bytes]
 
@@ -221,9 +223,58 @@ def test_a_salvage_that_was_broken_off_leaves_no_database(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         salvage(env, "db", "new")
     monkeypatch.undo()
-    assert CURRENT_ASIDE_NAME in env.list_directory("new")
-    with pytest.raises(NotADatabase, match=CURRENT_ASIDE_NAME):
+    with pytest.raises(NotADatabase, match="a salvage was begun there and did not finish"):
         Engine.open(env, "new")
+    with pytest.raises(InvalidParameterValue, match="did not finish") as refused:
+        salvage(env, "db", "new")
+    assert "remove that folder" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("call", ["prepare_group", "publish_group"])
+def test_an_interrupt_in_a_commit_of_the_salvage_comes_out_as_one(call, monkeypatch):
+    env = made(Compression.NONE)[0].copy()
+    real = getattr(Engine, call)
+
+    def interrupted(engine, *given):
+        real(engine, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, call, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        salvage(env, "db", "new")
+
+
+def test_a_power_cut_at_any_call_leaves_no_target_that_looks_whole():
+    # Given a database of two commits, when the power goes at any call of its salvage,
+    base = CrashFS()
+    engine = Engine.open(base, "db")
+    engine.commit({b"a": b"1"}, Durability.FULL)
+    engine.commit({b"b": b"2"}, Durability.FULL)
+    engine.close()
+    crash_at = has_finished = 0
+    while True:
+        crash_at += 1
+        fs = base.after_kill(crash_at=crash_at)
+        try:
+            salvage(fs, "db", "new")
+        except StorageError:
+            assert fs.has_crashed
+        if not fs.has_crashed:
+            break
+        for loss, disk in [*fs.disks_after_crash(), (None, fs.after_kill())]:
+            # then the target has all, or nobody takes it for a database:
+            where = f"call {crash_at} ({fs.calls[-1]}), {loss}"
+            if not disk.exists("new/UNFINISHED") and not disk.exists("new/CURRENT"):
+                # only where the salvage had not begun.
+                assert not [path for path in disk.contents() if path.startswith("new/0")], where
+            elif not disk.exists("new/CURRENT"):
+                with pytest.raises(NotADatabase):
+                    Engine.open(disk, "new")
+            else:
+                has_finished += 1
+                assert contents_of(disk, "new") == {b"a": b"1", b"b": b"2"}, where
+    assert crash_at > 20
+    assert has_finished
 
 
 # --- one lesson each
@@ -289,6 +340,37 @@ def test_a_table_that_a_user_has_stored_as_a_value_is_never_taken_for_one_of_our
                 # Then the ghost is nowhere.
                 survey = survey_table(env, "t.sst", None)
                 assert {key for key, _, _ in read_rows(env, survey)} <= {b"a", b"b", b"c"}
+
+
+def test_one_wrong_byte_does_not_lead_into_a_value_that_looks_like_blocks():
+    # Given a value that holds a foreign block, laid so that a length which is wrong by one byte
+    # has its own block end just before it,
+    foreign = MemoryEnv()
+    write_sstable(foreign, "x", [(b"ghost", 1, b"was never written")], block_bytes=60)
+    (section,) = sections_of(foreign, "x")
+    ghost = foreign.read_file("x")[section.offset : section.end]
+    two_integers, codec_and_checksum = b"\1\1", bytes(5)
+    value = b"v" * 10 + two_integers + codec_and_checksum + ghost
+    value += b"v" * (256 + 10 - len(value))
+    env = MemoryEnv()
+    write_sstable(env, "t.sst", [(b"b", 1, value), (b"c", 1, b"y")], block_bytes=60)
+    data = bytearray(env.read_file("t.sst"))
+    length_at = data.index(b"\xc5\1\x0a" + value) + 1
+    data[length_at] = 0
+    # and an index that is damaged, too, where the footer still says where the blocks end,
+    table = TableFile(env, "t.sst")
+    data[table.footer().index.offset + 3] ^= 1
+    write(env, "t.sst", bytes(data))
+    assert [section.end for section in TableFile(env, "t.sst").walk_blocks()][1:], "it leads nowhere"
+    # when the table is looked through, then the foreign row is not among what is saved.
+    survey = survey_table(env, "t.sst", None)
+    assert {key for key, _, _ in read_rows(env, survey)} <= {b"b", b"c"}
+    assert survey.losses
+
+
+def sections_of(env: MemoryEnv, path: str) -> list[Section]:
+    table = TableFile(env, path)
+    return table.index(table.footer()).sections
 
 
 def test_lost_commits_are_counted_by_the_gap_they_leave():

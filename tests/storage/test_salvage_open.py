@@ -12,6 +12,7 @@ from ferrisdb.storage.env import Env
 from ferrisdb.storage.inspect_log import SeenRecord, read_records
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, RecoveryMode, StorageOptions
+from ferrisdb.storage.wal import LogWriter, encode_writes
 from ferrisdb.testing import CrashFS
 
 SALVAGE = StorageOptions(recovery_mode=RecoveryMode.SALVAGE)
@@ -117,6 +118,30 @@ def test_the_segment_itself_may_be_missing():
     engine = Engine.open(env, "db", SALVAGE)
     assert engine.recovery_report is not None
     assert engine.commit({b"k": b"v"}) == 1
+    engine.close()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_zeros_at_the_end_of_a_segment_that_is_not_the_last_are_mended_too(lost):
+    # Given two segments, the first of which ends in zeros, as only the last one may: behind its
+    # last record, or in the place of it.
+    env = MemoryEnv()
+    commit_all(env)
+    sound = env.read_file(LOG)
+    second = LogWriter.create(env, "db", 9)
+    second.append(COMMITS + 1, [encode_writes({b"k9": b"v9"})])
+    second.close()
+    log = env.create(LOG)
+    log.append((sound[: offset_of(COMMITS)] if lost else sound) + bytes(200))
+    log.close()
+    with pytest.raises(CorruptionError):
+        Engine.open(env, "db")
+    # When it is opened in mode salvage, then only the commit that is gone is lost.
+    engine = Engine.open(env, "db", SALVAGE)
+    assert keys_in(engine) == {b"k%d" % n for n in range(1, COMMITS + 2)} - ({b"k8"} if lost else set())
+    assert engine.recovery_report is not None
+    lost_commits = [(each.first_commit, each.last_commit) for each in engine.recovery_report.damages]
+    assert lost_commits == [(COMMITS, COMMITS)] * lost
     engine.close()
 
 
