@@ -117,7 +117,8 @@ def _stats(surroundings: Surroundings, arguments: list[str]) -> None:
 
 def _events(surroundings: Surroundings, arguments: list[str]) -> None:
     text = arguments[0] if arguments else str(_FEW_EVENTS)
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(HISTORY_EVENTS)) and int(text)):
+    is_short_number = text.isascii() and text.isdigit() and len(text) <= len(str(HISTORY_EVENTS))
+    if not (is_short_number and 1 <= int(text) <= HISTORY_EVENTS):
         raise ProgrammingError(f"it is .events [N], with N from 1 to {HISTORY_EVENTS}")
     history = surroundings.database.event_history()
     for event in history[-int(text) :]:

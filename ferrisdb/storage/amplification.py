@@ -14,7 +14,8 @@ it has old versions, and after a great delete. So a bound is taken from what eac
 about itself:
 
     a sorted run (a table of level 0, or a level) holds each key once or more
-      keys, at least         from the length of its filter, to within four a table
+      keys, at least         from the length of its filter, to within four a table; none of a
+                             table that meets a deleted range, for that may hide them all
     - tombstones             its own, and those of all newer runs: each can hide one
     = live keys, at least    x bytes of an entry = live bytes, at least
 
@@ -27,6 +28,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ferrisdb.storage.limits import MAX_TIMESTAMP
+from ferrisdb.storage.range_tombstones import FlatView
 from ferrisdb.storage.read_counts import LevelStatistics, ReadCounts, describe_level
 from ferrisdb.storage.sources import Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
@@ -36,15 +39,21 @@ def space_amplification(sources: Sources) -> float | None:
     """Bytes of all tables by bytes of live versions, at most. None when nothing is live for sure."""
     live_bytes = 0.0
     tombstones = 0
+    deleted = sources.range_tombstones.as_of(MAX_TIMESTAMP)
     for run in _runs(sources):
         tombstones += sum(table.properties.tombstone_count for table in run)
-        live_keys = sum(table.fewest_keys for table in run) - tombstones
+        live_keys = sum(table.fewest_keys for table in run if not _meets(table, deleted)) - tombstones
         run_bytes = sum(table.properties.file_bytes for table in run)
         entries = sum(table.properties.entry_count for table in run)
         live_bytes = max(live_bytes, run_bytes * live_keys / max(1, entries))
     if live_bytes == 0:
         return None
     return sum(table.properties.file_bytes for table in sources.tables) / live_bytes
+
+
+def _meets(table: SSTableReader, deleted: FlatView) -> bool:
+    found = table.properties
+    return max(deleted.floors_between(found.smallest_key, found.largest_key)) > found.smallest_timestamp
 
 
 def _runs(sources: Sources) -> list[tuple[SSTableReader, ...]]:

@@ -105,13 +105,15 @@ class BlockCache:
     def put(self, file_number: int, offset: int, block: Block) -> None:
         """Keep `block`, for now. One that is larger than the whole cache is not kept.
 
-        Two readers that miss the same block at once both put it; the later one stays.
+        Two readers that miss the same block at once both put it. The first one stays: the second
+        would begin in `small` again, also where the first has just come to `main` by its ghost.
         """
         if block.size_bytes > self._largest_block_bytes:
             return
         place = (file_number, offset)
         with self._lock:
-            self._forget(place)
+            if place in self._held:
+                return
             has_ghost = place in self._ghosts
             held = self._held[place] = _Held(block)
             self.size_bytes += block.size_bytes
@@ -131,7 +133,11 @@ class BlockCache:
                     self._take_from_main()
 
     def drop(self, file_number: int, offsets: Iterable[int]) -> None:
-        """Forget these blocks of a file that nobody will read again."""
+        """Forget these blocks of a file that nobody will read again.
+
+        Whoever puts one holds its table, and this is called when nobody does, or when the engine is
+        closed and the cache goes with it: so no block comes too late and stays.
+        """
         with self._lock:
             for offset in offsets:
                 place = (file_number, offset)

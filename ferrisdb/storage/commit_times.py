@@ -19,6 +19,8 @@ The clock of a machine can be set, and this one must not go back: a sample of 19
 before the machine had found its time, would prove that everything is half a century old. So
 `CommitClock` never gives less than it has given, nor less than the last sample says. A clock
 that runs far ahead for a moment makes things expire early, and nothing can be done about that.
+Afterwards this one stands still until the true time has come so far, for the sample is in the
+manifest: what is committed meanwhile expires late.
 """
 
 from __future__ import annotations

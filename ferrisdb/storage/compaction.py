@@ -2,9 +2,10 @@
 
     a table of level 0 is there (flush)
       |
-      1  pick        tables that are out of shape              compaction_picker, _tiered, expiry
+      1  pick        tables that are out of shape, or have      compaction_picker, _tiered, expiry,
+                     what nobody can read any more              range_garbage
       2  run         a child process merges them               compaction_runner, _job, _worker
-      3  rename      outputs get their names; sync the folder
+      3  rename      outputs get their names; sync the folder        compaction_outputs
       4  manifest    ONE edit, synced: inputs out, outputs in  <- before it the old tables count,
       5  swap        readers get the new set                      after it the new ones
       6  remove      each input when its last reader is done   obsolete_tables
@@ -48,16 +49,17 @@ from ferrisdb.storage.backpressure import Backpressure
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction_account import CompactionAccount
-from ferrisdb.storage.compaction_checks import check_counts, check_ranges
+from ferrisdb.storage.compaction_checks import check_counts
 from ferrisdb.storage.compaction_filter import Expired, FilterFailed
 from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult
+from ferrisdb.storage.compaction_outputs import open_outputs, remove_outputs
 from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker, Picker, has_more_to_collect
 from ferrisdb.storage.compaction_runner import CompactionRunner, Stopped
 from ferrisdb.storage.compaction_tiered import TieredPicker
-from ferrisdb.storage.env import Env, join
+from ferrisdb.storage.env import Env
 from ferrisdb.storage.events import BackgroundError
 from ferrisdb.storage.expiry import ExpiryWatch
-from ferrisdb.storage.file_names import FileNumbers, table_name, unfinished_table_name
+from ferrisdb.storage.file_names import FileNumbers
 from ferrisdb.storage.flush import describe_table
 from ferrisdb.storage.level import LAST_LEVEL
 from ferrisdb.storage.manifest import Manifest, ManifestEdit
@@ -75,7 +77,8 @@ FIRST_PAUSE_S: Final = 0.1
 """Before the second attempt; each time four times as long, some nine seconds in all."""
 
 LOOK_AGAIN_S: Final = 1.0
-"""Between two looks at the oldest snapshot, while the last level has something that it holds."""
+"""Between two looks at the oldest snapshot, while it holds a deleted range, or something in the
+last level."""
 
 
 class Compactor:
@@ -213,20 +216,26 @@ class Compactor:
         """What is to be done next.
 
         Nobody tells when a snapshot ends, or when a retention lets go of the past: it would
-        cost each transaction something. So while old versions wait for that, we ask. And while
-        something may expire we look now and then, for time passes though nobody writes.
+        cost each transaction something. So while old versions or deleted ranges wait for that, we
+        ask. And while something may expire we look now and then, for time passes though nobody
+        writes.
         """
         if self._has_given_up:
             # Not by the clock: what failed so often may be dear, as a large merge onto a full disk.
             return self._events.get()
-        waits_for_readers = self.oldest_snapshot is not None and has_more_to_collect(self._sources.now)
-        rests_s = [LOOK_AGAIN_S] if waits_for_readers else []
+        rests_s = [LOOK_AGAIN_S] if self._waits_for_readers() else []
         if self.expiry.rest_s is not None:
             rests_s.append(self.expiry.rest_s)
         try:
             return self._events.get(timeout=min(rests_s, default=None))
         except Empty:
             return None
+
+    def _waits_for_readers(self) -> bool:
+        # A function of its own for the same reason as `_pick`.
+        if self.oldest_snapshot is None:
+            return False
+        return has_more_to_collect(self._sources.now)
 
     def _take_note(self, event: Unread | None) -> None:
         try:
@@ -317,7 +326,7 @@ class Compactor:
             return
         if compaction.is_move and not self._must_be_filtered(compaction):
             self._change_tree(compaction, compaction.inputs)
-            self.statistics.moves += 1
+            self.statistics.moves += len(compaction.inputs)
             return
         self.statistics.is_running = True
         try:
@@ -325,9 +334,9 @@ class Compactor:
         finally:
             self.statistics.is_running = False
 
-    def _settle_ranges(self, sources: Sources, watermark: int, *, is_clean: bool) -> None:
+    def _settle_ranges(self, sources: Sources, watermark: int) -> None:
         """Forget the range tombstones that hide nothing in any table."""
-        settled = self._range_garbage.settled(sources, watermark, is_clean=is_clean)
+        settled = self._range_garbage.settled(sources, watermark)
         if settled:
             self._apply(ManifestEdit(settled_ranges=settled))
             self._sources.remove_range_tombstones(settled)
@@ -350,7 +359,7 @@ class Compactor:
             or self._range_garbage.pick(sources, watermark)
         )
         if sources.range_tombstones.all:
-            self._settle_ranges(sources, watermark, is_clean=compaction is None)
+            self._settle_ranges(sources, watermark)
         return compaction
 
     def _must_be_filtered(self, compaction: Compaction) -> bool:
@@ -382,9 +391,9 @@ class Compactor:
             result = self._runner.run(job, compaction.input_bytes)
             check_counts(compaction, result)
             numbers += [self._numbers.take() for _ in result.tables]
-            outputs = self._open_outputs(job, compaction, result, numbers)
+            outputs = open_outputs(self._env, job, compaction, result, numbers, self._cache)
         except BaseException:
-            self._remove_outputs(job, numbers)
+            remove_outputs(self._env, job, numbers)
             raise
         # From here on the outputs may be named by the manifest, and must stay whatever happens.
         self._change_tree(compaction, outputs)
@@ -409,29 +418,6 @@ class Compactor:
 
     # --- the step from the old tables to the new ones
 
-    def _open_outputs(
-        self, job: CompactionJob, compaction: Compaction, result: CompactionResult, numbers: Sequence[int]
-    ) -> list[SSTableReader]:
-        """Give the outputs their names, durably, and open what is on the disk."""
-        for position, number in enumerate(numbers, 1):
-            unfinished = join(self._folder, unfinished_table_name(position, job.output_mark))
-            self._env.rename(unfinished, join(self._folder, table_name(number)))
-        # Before the manifest names them, or a power cut could leave it naming nothing.
-        self._env.sync_directory(self._folder)
-        outputs: list[SSTableReader] = []
-        try:
-            for number, promised in zip(numbers, result.tables, strict=True):
-                path = join(self._folder, table_name(number))
-                outputs.append(SSTableReader.open(self._env, path, number, self._cache))
-                if outputs[-1].properties != promised:
-                    raise CorruptionError("the table is not the one that was written", file=path, offset=0)
-            check_ranges(compaction, outputs)
-        except BaseException:
-            for table in outputs:
-                table.close()
-            raise
-        return outputs
-
     def _change_tree(self, compaction: Compaction, added: Sequence[SSTableReader]) -> None:
         level = compaction.output_level
         removed = [table.number for table in compaction.inputs]
@@ -450,15 +436,6 @@ class Compactor:
         except BaseException as error:
             self._report_failure(error)
             raise _ManifestFailed(_reason(error)) from error
-
-    def _remove_outputs(self, job: CompactionJob, numbers: Sequence[int]) -> None:
-        named = set(map(table_name, numbers))
-        # What cannot be removed now, the next open removes: the manifest never named it.
-        with contextlib.suppress(StorageError):
-            for name in self._env.list_directory(self._folder):
-                if name in named or name.endswith(f".{job.output_mark}"):
-                    with contextlib.suppress(StorageError):
-                        self._env.remove(join(self._folder, name))
 
 
 class _ManifestFailed(StorageError):

@@ -3,7 +3,8 @@ r"""What is told of one compaction: that it started, and then how it ended.
     CompactionStarted ---> CompactionFinished     new tables are read
                       \--> CompactionFailed       nothing has changed
 
-Moves are no compactions: nothing is rewritten, and TableMoved says it all.
+Moves are no compactions, nor is it one when tables go whose rows all lie in deleted ranges:
+nothing is rewritten, and TableMoved or TableRemoved says it all.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ What a reader may count on:
 - A snapshot that is open sees a row vanish only if it had expired already when the snapshot
   was taken. For that, ages are counted back from the moment when the oldest snapshot in use
   was taken, and not from now: a transaction that stays open for an hour keeps an hour more.
+  So does a retention of an hour (`retention`).
 - For the user's function the same holds when it is pure: what it does not want it has not
   wanted since the database was opened. A function that asks the clock gives that up.
 - Nobody is told when a row vanishes, and until a compaction comes by a read still shows what
@@ -41,7 +42,9 @@ A function that raises, or cannot be imported, stops compaction with one error i
 statistics. Nothing has changed then, reads and writes go on, and the next open tries again.
 
 Limits: what came to rest in the last level before the filter was set is asked about only when
-it is compacted again. Rows of SQL have index entries and constraints: no rule should touch them.
+it is compacted again. A small compaction runs in a thread of this process, and a function that
+does not return there holds up compaction, and closing the database; in a child it is killed.
+Rows of SQL have index entries and constraints: no rule should touch them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a compaction's job is done: in a child process, or in slices in the thread.
 
     job --> a megabyte or more? --> child process: a Python of its own
-              no, or no child       |  killed, died, hung: WorkerDied, and tried again later
+              no, or no child       |  killed, died, hung: an error, and tried again later
               can be started        |  never started: from then on the thread
                  |
                  v
@@ -13,7 +13,8 @@ beside a child, from 2277. For a small job the start of a Python would be most o
 
 A child that ended before it was ready, by a signal, may have been killed by somebody, and is
 tried once more. We also kill what said nothing useful, so the signal alone proves little: the
-second time in a row counts as "cannot be started".
+second time in a row counts as "cannot be started". A system that has no process to spare just
+now is no such case: it is asked again for the next job.
 """
 
 from __future__ import annotations
@@ -60,23 +61,26 @@ class CompactionRunner:
 
     def run(self, job: CompactionJob, input_bytes: int) -> CompactionResult:
         """Raises what `run_compaction` does, WorkerDied, WorkerHung, Stopped."""
-        if input_bytes >= self._process_bytes and self._can_start_workers:
+        # None where the system has no process to spare, which may be otherwise for the next job.
+        worker = self._start_worker() if input_bytes >= self._process_bytes else None
+        self.was_in_child = worker is not None
+        if worker is not None:
             try:
-                self.was_in_child = True
-                return self._run_in_child(job)
+                return self._run_in_child(worker, job)
             except WorkerNotStarted:
                 # Some programs that embed Python cannot start another one. They never will.
                 self._can_start_workers = False
-        self.was_in_child = False
+                self.was_in_child = False
         return run_compaction(self._env, job, self._pace_of_a_thread())
 
-    def _run_in_child(self, job: CompactionJob) -> CompactionResult:
+    def _start_worker(self) -> WorkerProcess | None:
         with self._worker_lock:
             if self.stopping.is_set():
                 raise Stopped
-            worker = self._worker = self._env.start_worker(MODULE)
-        if worker is None:
-            raise WorkerNotStarted("no child process can be started here")
+            self._worker = self._env.start_worker(MODULE) if self._can_start_workers else None
+            return self._worker
+
+    def _run_in_child(self, worker: WorkerProcess, job: CompactionJob) -> CompactionResult:
         result: CompactionResult | None = None
         failure: Error | None = None
         try:
@@ -89,8 +93,9 @@ class CompactionRunner:
             with self._worker_lock:
                 self._worker = None
             exit_status = worker.wait()
-        if result is not None:
+        if not isinstance(failure, WorkerNotStarted):
             self._killed_at_start = 0
+        if result is not None:
             return result
         if self.stopping.is_set():
             raise Stopped

@@ -49,7 +49,11 @@ class Subscription:
         self._changed = threading.Condition(threading.Lock())
 
     def next_event(self, timeout_s: float | None = None) -> Event | None:
-        """The next event; None when none came in time (None waits for ever), or none will."""
+        """The next event; None when none came in time (None waits for ever), or none will.
+
+        Raises InvalidParameterValue.
+        """
+        _check_timeout(timeout_s)
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._is_closed, timeout_s)
             return self._queue.popleft() if self._queue else None
@@ -127,8 +131,7 @@ class EventHub:
 
         Raises ProgrammingError when there are a hundred, InvalidParameterValue.
         """
-        if timeout_s is not None and not 0 <= timeout_s <= threading.TIMEOUT_MAX:
-            raise InvalidParameterValue(f"timeout_s is {timeout_s}; it must not be negative")
+        _check_timeout(timeout_s)
         with self._lock:
             self._subscriptions = [listener for listener in self._subscriptions if _is_open(listener())]
             if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
@@ -159,6 +162,15 @@ class EventHub:
             subscription = listener()
             if subscription is not None:
                 subscription._disown()
+
+
+def _check_timeout(timeout_s: float | None) -> None:
+    if timeout_s is None:
+        return
+    if not (isinstance(timeout_s, int | float) and 0 <= timeout_s <= threading.TIMEOUT_MAX):
+        raise InvalidParameterValue(
+            f"timeout_s is {timeout_s!r}; it is a number of seconds, 0 or more, or None for no end"
+        )
 
 
 def _is_open(subscription: Subscription | None) -> bool:

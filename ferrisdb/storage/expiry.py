@@ -46,6 +46,8 @@ class ExpiryWatch:
         self.oldest_snapshot_s: Callable[[], float] = clock.now_s
         """No snapshot in use, now or later, was taken before this."""
         self._expiries = options.expiries
+        self._retention_s = options.retention_s
+        self._clock = clock
         self._manifest = manifest
         # Table and prefix; it stays true, for tables never change. Else tables full of
         # tombstones would be read at every look.
@@ -58,10 +60,11 @@ class ExpiryWatch:
         return None if shortest_s is None else min(max(shortest_s / 10, MOST_EXACT_S), LONGEST_REST_S)
 
     def expired(self) -> Expired:
-        """As it was when the oldest snapshot in use was taken."""
+        """As it was when the oldest snapshot in use was taken, or as far back as a reader may ask."""
         if not self._expiries:
             return ()
-        oldest_s = self.oldest_snapshot_s()
+        # Who reads the past that is kept reads rows that lived then, and have expired since.
+        oldest_s = min(self.oldest_snapshot_s(), self._clock.now_s() - self._retention_s)
         times = self._manifest.state.commit_times
         cuts = ((each.prefix, newest_by(times, oldest_s - each.ttl_s)) for each in self._expiries)
         return tuple((prefix, cut) for prefix, cut in cuts if cut > 0)
@@ -80,7 +83,7 @@ class ExpiryWatch:
 
     def _is_worth_it(self, table: SSTableReader, watermark: int, expired: Expired) -> bool:
         for prefix, cut in expired:
-            if table.properties.largest_timestamp > min(cut, watermark):
+            if table.properties.largest_timestamp > min(cut, watermark) or not _meets(table, prefix):
                 continue
             if (table.number, prefix) in self._without_values:
                 continue
@@ -90,12 +93,16 @@ class ExpiryWatch:
         return False
 
 
-def _has_values(table: SSTableReader, prefix: bytes) -> bool:
+def _meets(table: SSTableReader, prefix: bytes) -> bool:
     end = prefix_end(prefix)
     found = table.properties
-    if found.largest_key < prefix or (end is not None and found.smallest_key >= end):
-        return False
-    chunks: Iterator[list[bytes | None]] = (values for _, values in table.chunks(prefix, end, MAX_TIMESTAMP))
+    return found.largest_key >= prefix and (end is None or found.smallest_key < end)
+
+
+def _has_values(table: SSTableReader, prefix: bytes) -> bool:
+    chunks: Iterator[list[bytes | None]] = (
+        values for _, values in table.chunks(prefix, prefix_end(prefix), MAX_TIMESTAMP)
+    )
     return any(value is not None for value in chain.from_iterable(chunks))
 
 

@@ -172,6 +172,8 @@ class Flusher:
                     self._failure = error
                     self._sources.changed.notify_all()
                 return
+            # Else its memory would wait for the next flush, which may be far away.
+            del oldest
 
     def _flush(self, sealed: SealedMemtable) -> None:
         events, start_s = self._sources.events, self._sources.events.now_s()

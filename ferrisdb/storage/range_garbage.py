@@ -116,11 +116,14 @@ class RangeGarbage:
         level, table = found
         return rewrite_alone(sources, level, table) if level else merge_level_zero(sources)
 
-    def settled(self, sources: Sources, watermark: int, *, is_clean: bool) -> tuple[RangeTombstone, ...]:
-        """Tombstones that are no longer needed. `is_clean`: `dirty_table` has found none."""
+    def settled(self, sources: Sources, watermark: int) -> tuple[RangeTombstone, ...]:
+        """Tombstones that are no longer needed, as far as `dirty_table` has looked."""
         up_to = settled_up_to(sources, watermark)
         tombstones = sources.range_tombstones.between(0, up_to)
-        if is_clean or not tombstones:
+        if not tombstones:
+            return ()
+        newest = tombstones[-1].timestamp
+        if all(self._clean.get(table.number, 0) >= newest for table in sources.tables):
             return tombstones
         view = sources.range_tombstones.as_of(up_to)
         return tuple(each for each in tombstones if _is_under_others(each, view))

@@ -39,7 +39,7 @@ class EngineStatistics:
     compactions: int
     """Tables that were rewritten into others, counted in batches."""
     moves: int
-    """Tables that went one level deeper without being rewritten."""
+    """Tables that went to a deeper level without being rewritten."""
     compaction_read_bytes: int
     compaction_written_bytes: int
     collected_versions: int

@@ -151,6 +151,7 @@ def test_dot_commands_and_completion(terminal: Terminal, tmp_path: Path) -> None
         (".stats", "write |"),
         (".events", "created a new database"),
         (".events 0", "it is .events [N], with N from 1 to 1000"),
+        (".events 1001", "it is .events [N], with N from 1 to 1000"),
         (".help", ".quit"),
         (".nothing", "there is no command .nothing"),
         (".read", "it is .read FILE"),

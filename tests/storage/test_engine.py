@@ -7,6 +7,8 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+import weakref
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -661,4 +663,16 @@ def test_a_large_commit_may_consist_of_deletions_only() -> None:
     engine = Engine.open(MemoryEnv(), "db", StorageOptions())
     engine.commit({b"key %06d" % number: None for number in range(10_000)})
     assert list(engine.scan(b"", None, engine.visible_timestamp)) == []
+    engine.close()
+
+
+def test_the_memory_of_a_flushed_memtable_is_free_before_the_next_flush() -> None:
+    engine = Engine.open(MemoryEnv(), "db")
+    engine.commit({b"a": b"x"})
+    memtable = weakref.ref(engine._sources.now.active)
+    engine.flush()
+    deadline = time.monotonic() + 20
+    while memtable() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert memtable() is None
     engine.close()

@@ -419,10 +419,13 @@ def test_subscriptions_are_limited_and_forgotten_ones_do_not_count() -> None:
     assert len(hub._subscriptions) == 1
 
 
-@pytest.mark.parametrize("timeout_s", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("timeout_s", [-1.0, float("nan"), float("inf"), "soon"])
 def test_a_timeout_that_is_none_is_refused(timeout_s: float) -> None:
-    with pytest.raises(InvalidParameterValue):
-        EventHub(time.monotonic).subscribe(timeout_s=timeout_s)
+    hub = EventHub(time.monotonic)
+    with pytest.raises(InvalidParameterValue, match="timeout_s is"):
+        hub.subscribe(timeout_s=timeout_s)
+    with pytest.raises(InvalidParameterValue, match="timeout_s is"):
+        hub.subscribe().next_event(timeout_s)
 
 
 def test_a_listener_who_never_reads_stops_nobody() -> None:

@@ -196,3 +196,17 @@ def test_old_versions_and_deleted_rows_count_as_space_that_is_paid_for_nothing()
     engine.flush()
     assert engine.statistics().space_amplification is None, "nothing is live for sure"
     engine.close()
+
+
+def test_rows_of_a_deleted_range_are_not_taken_for_live_ones() -> None:
+    engine = open_engine(StorageOptions())
+    engine.collect_below(lambda: 0)
+    engine.commit({b"%05d" % number: b"v" * 50 for number in range(2000)})
+    engine.flush()
+    engine.commit({b"%05d" % number: b"v" * 50 for number in range(3000, 4000)})
+    engine.commit({}, deleted_ranges=[(b"", b"02000")])
+    engine.flush()
+    assert space(engine) == pytest.approx(3.0, abs=0.1), "a third of the rows is live"
+    engine.commit({}, deleted_ranges=[(b"", None)])
+    assert engine.statistics().space_amplification is None
+    engine.close()

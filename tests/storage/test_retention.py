@@ -8,6 +8,7 @@ import pytest
 from tree_checker import TINY
 
 from ferrisdb.errors import InvalidParameterValue
+from ferrisdb.storage.compaction_filter import Expiry
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import CompactionStyle, StorageOptions
@@ -62,6 +63,25 @@ def test_every_commit_of_the_last_hour_reads_as_it_did(style: CompactionStyle) -
         compact(engine)
     assert prices_kept(engine) < 20
     assert engine.read(b"price", engine.visible_timestamp) == b"179"
+    engine.close()
+
+
+def test_what_expires_can_still_be_read_as_of_the_time_when_it_lived() -> None:
+    # Given a row that lives for ten minutes, and a past that is kept for an hour.
+    clock = Clock()
+    expiries = (Expiry(b"session/", 600),)
+    engine = opened(clock, replace(TINY, retention_s=HOUR_S, expiries=expiries))
+    for minute in range(180):
+        clock.now_s = NOON_S + minute * 60
+        engine.commit({b"session/%d" % minute: b"x" * 20})
+        compact(engine)
+        # Then whoever looks back by up to an hour sees it for its ten minutes.
+        for ago in range(min(minute, 59) + 1):
+            seen_from = minute - ago
+            for age in range(min(seen_from, 9) + 1):
+                assert engine.read(b"session/%d" % (seen_from - age), seen_from + 1) == b"x" * 20
+    # And it expires in the end.
+    assert engine.read(b"session/0", engine.visible_timestamp) is None
     engine.close()
 
 
