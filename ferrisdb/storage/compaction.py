@@ -391,7 +391,7 @@ class Compactor:
             result = self._runner.run(job, compaction.input_bytes)
             check_counts(compaction, result)
             numbers += [self._numbers.take() for _ in result.tables]
-            outputs = open_outputs(self._env, job, compaction, result, numbers, self._cache)
+            outputs = open_outputs(self._env, job, compaction, result, numbers=numbers, cache=self._cache)
         except BaseException:
             remove_outputs(self._env, job, numbers)
             raise

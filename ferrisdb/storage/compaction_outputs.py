@@ -28,6 +28,7 @@ def open_outputs(
     job: CompactionJob,
     compaction: Compaction,
     result: CompactionResult,
+    *,
     numbers: Sequence[int],
     cache: BlockCache,
 ) -> list[SSTableReader]:
