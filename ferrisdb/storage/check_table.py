@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from ferrisdb.errors import Error, MissingLibrary
 from ferrisdb.storage.block import Block, chain_checksum
+from ferrisdb.storage.bloom import fewest_keys_of
 from ferrisdb.storage.check_findings import Findings
 from ferrisdb.storage.env import Env
 from ferrisdb.storage.inspect_table import SeenFilter, TableFile
@@ -86,6 +87,7 @@ class _TableCheck:
         self._progress = progress
         self._counted = Counted()
         self._last_row: tuple[bytes, int] | None = None
+        self._found_before = len(findings.found)
         self._oldest = 1
 
     def check(self, entry: TableEntry | None) -> Counted:
@@ -109,6 +111,8 @@ class _TableCheck:
                 self._check_properties(properties, footer.properties.offset)
             if entry is not None:
                 self._check_entry(entry, properties, footer.properties.offset)
+                if bloom is not None:
+                    self._check_fewest_keys(entry, properties, bloom, footer.filter.offset)
         return self._counted
 
     def _check_blocks(self, index: TableIndex, bloom: SeenFilter | None) -> None:
@@ -206,12 +210,30 @@ class _TableCheck:
                 )
 
     def _check_entry(self, entry: TableEntry, properties: TableProperties, offset: int) -> None:
-        for name in (field.name for field in fields(entry) if hasattr(properties, field.name)):
+        names = [field.name for field in fields(entry) if hasattr(properties, field.name)]
+        if self._has_findings:
+            # They follow from the rows, and would tell of the same damage once more.
+            names = [name for name in names if name not in ("tombstone_count", "blocks_checksum")]
+        for name in names:
             said, found = getattr(entry, name), getattr(properties, name)
-            if said != found and name != "file_bytes":
+            # What an older version's entry does not say is None there.
+            if said not in (found, None) and name != "file_bytes":
                 self._add(
                     offset, f"the manifest says {name} {said!r}, the table {found!r}: not the same table"
                 )
+
+    @property
+    def _has_findings(self) -> bool:
+        """Whether the table is damaged by what has been found so far."""
+        return len(self._findings.found) > self._found_before
+
+    def _check_fewest_keys(
+        self, entry: TableEntry, properties: TableProperties, bloom: SeenFilter, offset: int
+    ) -> None:
+        fewest = min(properties.entry_count, fewest_keys_of(bloom.word_count))
+        if entry.fewest_keys not in (fewest, None) and not self._has_findings:
+            problem = f"the manifest says fewest_keys {entry.fewest_keys}, the filter's length {fewest}"
+            self._add(offset, problem)
 
     def _try(self, read: Callable[[], T], offset: int = 0) -> T | None:
         """What `read` gives; None when it was refused, which is a finding then."""

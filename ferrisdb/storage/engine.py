@@ -41,12 +41,12 @@ from ferrisdb.storage.env import Env, FileLock
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.events import LogSegmentBegun, WritesRefused
 from ferrisdb.storage.file_header import HEADER_BYTES
-from ferrisdb.storage.flush import Flusher, describe_table
+from ferrisdb.storage.flush import Flusher
 from ferrisdb.storage.forks import disown_in_child, opened_before_fork
 from ferrisdb.storage.group_commit import GroupCommit, commits_at_risk
-from ferrisdb.storage.ingest import Ingest, Pairs, ingest_unknown
+from ferrisdb.storage.ingest import Pairs
+from ferrisdb.storage.ingest_commit import IngestCommits
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_MEMTABLE_RANGE_TOMBSTONES
-from ferrisdb.storage.manifest import ManifestEdit
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
 from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstone
@@ -109,8 +109,6 @@ class Engine:
         self._commits = GroupCommit(self, recovered.last_timestamp)
         self._commits.tell_refusal = self._tell_refusal
         self._lookups = 0
-        self._ingested_tables = 0
-        self._ingested_bytes = 0
         self._close_lock = threading.Lock()
         self._unusable: Callable[[], Error] | None = None
         self._clock = CommitClock(env, self._manifest.state.commit_times)
@@ -133,6 +131,19 @@ class Engine:
             sources=self._sources,
             cache=cache,
             clock=self._clock,
+        )
+        self._ingests = IngestCommits(
+            self,
+            env,
+            folder,
+            options,
+            manifest=self._manifest,
+            numbers=self._numbers,
+            sources=self._sources,
+            cache=cache,
+            clock=self._clock,
+            commits=self._commits,
+            compactor=self._compactor,
         )
         self._background_sync = BackgroundSync(
             env, options.sync_interval_ms / 1000, self._commits.refuse_after
@@ -263,64 +274,18 @@ class Engine:
         Raises InterfaceError, InvalidParameterValue, KeyTooLarge with the position of a bad pair;
         TransactionTooLarge, StorageError, DiskFull, and what `pairs` raises.
         """
-        self._check_writable()
-        ingest = Ingest(
-            self._env,
-            self._folder,
-            self._options,
-            self._numbers,
-            check_usable=self._check_writable,
-            below=below,
-        )
-        try:
-            if ingest.write(pairs) == 0:
-                return 0
-            before_publish(ingest.first_key, ingest.last_key)
-            # Now, while others still commit: what is left for the time when nobody does is little.
-            self.flush()
-            self._compactor.backpressure.wait_for_room()
-            self._commits.run_alone(lambda: self._finish_ingest(ingest))
-        except BaseException:
-            ingest.discard()
-            raise
-        self._compactor.wake()
-        return ingest.row_count
+        return self._ingests.ingest(pairs, below=below, before_publish=before_publish)
 
-    def _finish_ingest(self, ingest: Ingest) -> None:
-        """While nobody commits."""
+    def empty_log(self) -> int:
+        """For an ingest, while nobody commits: have all in tables; the last commit."""
         if self._log.size_bytes > HEADER_BYTES:
             self._seal()
         self._flusher.wait_until_flushed()
-        try:
-            self._publish_ingest(ingest, self._visible_timestamp + 1)
-        except BaseException:
-            ingest.take_back()
-            raise
+        return self._visible_timestamp
 
-    def _publish_ingest(self, ingest: Ingest, timestamp: int) -> None:
-        tables = ingest.finish(timestamp, self._cache)
-        with self._compactor.placement.lock:
-            placed = [(self._compactor.placement.level_for(each, self._sources.now), each) for each in tables]
-            edit = ManifestEdit(
-                added=tuple(describe_table(table, table.number, level) for level, table in placed),
-                last_timestamp=timestamp,
-                commit_times=self._clock.sample(timestamp),
-            )
-            ingest.may_be_live = True
-            try:
-                self._manifest.apply(edit)
-                self._sources.add_ingested(placed, timestamp)
-                self._commits.count_unlogged(timestamp)
-                # Behind all of the above: whoever reads at the new timestamp must find it.
-                self._visible_timestamp = timestamp
-            except Exception as error:
-                self._commits.refuse_after(error)
-                raise ingest_unknown(error) from error
-            except BaseException as error:
-                self._commits.refuse_after(error)
-                raise
-        self._ingested_tables += len(tables)
-        self._ingested_bytes += sum(table.properties.file_bytes for table in tables)
+    def show_ingested(self, timestamp: int) -> None:
+        """For an ingest, while nobody commits."""
+        self._visible_timestamp = timestamp
 
     def flush(self) -> None:
         """Put all that is committed into tables; return when that is durable."""
@@ -438,7 +403,7 @@ class Engine:
     def pin_tables(self) -> PinnedTables:
         """All that is committed, flushed to files that stay there while the object is held."""
         self.flush()
-        return pin_tables(self._env, self._folder, self._manifest, self._sources, self._check_writable)
+        return pin_tables(self._env, self._folder, self._manifest, self._sources, self.check_writable)
 
     def checkpoint(self, folder: str, env: Env | None = None) -> None:
         """Make a database with the same contents in `folder`, absent or empty, of `env` (else of
@@ -453,7 +418,8 @@ class Engine:
         require_vacant(env or self._env, folder)
         write_checkpoint(self.pin_tables(), env or self._env, folder)
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raise why nothing can be written."""
         if self._unusable is not None:
             raise self._unusable()
         if self._commits.refusal is not None:
@@ -474,8 +440,8 @@ class Engine:
             cache=self._cache,
             last_timestamp=self._visible_timestamp,
             lookups=self._lookups,
-            ingested_tables=self._ingested_tables,
-            ingested_bytes=self._ingested_bytes,
+            ingested_tables=self._ingests.table_count,
+            ingested_bytes=self._ingests.table_bytes,
         )
 
     def close(self) -> None:

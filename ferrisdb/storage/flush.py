@@ -231,6 +231,9 @@ def describe_table(table: SSTableReader, number: int, level: int) -> TableEntry:
         smallest_timestamp=found.smallest_timestamp,
         largest_timestamp=found.largest_timestamp,
         ingested_at=table.ingested_at,
+        tombstone_count=found.tombstone_count,
+        fewest_keys=table.fewest_keys,
+        blocks_checksum=found.blocks_checksum,
     )
 
 

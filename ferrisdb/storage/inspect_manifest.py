@@ -141,6 +141,7 @@ def _has_sound_types(edit: ManifestEdit) -> bool:
     for entry in edit.added:
         numbers += [entry.number, entry.level, entry.file_bytes, entry.entry_count]
         numbers += [entry.smallest_timestamp, entry.largest_timestamp, entry.ingested_at]
+        numbers += [entry.tombstone_count, entry.fewest_keys, entry.blocks_checksum]
         keys += [entry.smallest_key, entry.largest_key]
     return {int, type(None)}.issuperset(map(type, numbers)) and {bytes}.issuperset(map(type, keys))
 

@@ -70,6 +70,12 @@ class TableEntry:
     largest_timestamp: int
     ingested_at: int = 0
     """The commit of all rows of a table that was ingested, whose file has zeros in its place."""
+    tombstone_count: int | None = None
+    """None here and in what follows: not said, in an edit of an older version."""
+    fewest_keys: int | None = None
+    """It has at least so many different keys, and at most four more."""
+    blocks_checksum: int | None = None
+    """None also when the table does not say, being of format version 1."""
 
 
 @immutable
@@ -306,13 +312,19 @@ def _place_in_tree(entry: TableEntry) -> tuple[int, int, bytes]:
 
 
 def _encode(edit: ManifestEdit, file_number: int, offset: int) -> bytes:
-    found = {name: value for name, value in asdict(edit).items() if value not in (None, ())}
-    for entry in found.get("added", ()):
-        if not entry["ingested_at"]:
-            del entry["ingested_at"]
-    body: bytes = msgpack.packb(found)
+    values = {name: value for name, value in asdict(edit).items() if value not in (None, ())}
+    if edit.added:
+        values["added"] = [_only_what_is_said(entry) for entry in values["added"]]
+    body: bytes = msgpack.packb(values)
     checksum = crc32(body, crc32(_CHECKED.pack(file_number, offset, len(body))))
     return _FRAME.pack(len(body), checksum) + body
+
+
+def _only_what_is_said(entry: dict[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in entry.items() if value is not None}
+    if not said["ingested_at"]:
+        del said["ingested_at"]
+    return said
 
 
 def _replay(data: bytes, number: int, path: str) -> tuple[ManifestState, int, int]:

@@ -2,7 +2,7 @@
 
     folder absent or empty        a new database: first log segment, manifest, CURRENT
     CURRENT there                 1  manifest       which tables and log segments count
-                                  2  tables         opened, compared with the manifest
+                                  2  tables         all there? read when they are first used
                                   3  log segments   replayed, each into a memtable of its own
                                   4  only now       torn ends are cut, orphans removed
     anything else                 NotADatabase, and nothing is touched
@@ -13,13 +13,19 @@ opening and closing a database many times leaves no trail of small tables. Only 
 manifest of an older format version is not written on: a new one is begun. In mode `salvage` a
 damaged log is mended first, by `salvage_open`.
 
+So opening takes the time of reading the manifest and the log, however many tables there are.
+Whether a table's file is sound, and the one that the manifest names, its first reader finds
+out. A table whose entry does not say all that must be known without its file (an older
+version's) is opened at once.
+
 A crash during recovery is no special case: step 4 repeats.
 """
 
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from itertools import chain, pairwise
 
 from ferrisdb.errors import CorruptionError, NotADatabase
@@ -48,7 +54,8 @@ from ferrisdb.storage.options import RecoveryMode, StorageOptions
 from ferrisdb.storage.range_tombstones import RangeTombstone, RangeTombstones
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.sources import LiveSources, SealedMemtable, Sources
-from ferrisdb.storage.sstable_reader import SSTableReader
+from ferrisdb.storage.sstable_format import TableProperties
+from ferrisdb.storage.sstable_reader import SSTableReader, not_the_one
 from ferrisdb.storage.wal import LogWriter, SegmentReader
 
 
@@ -199,8 +206,9 @@ def _recover(
     manifest, is_whole = Manifest.load(env, folder, options.manifest_bytes, tolerate_tail=tolerate_tail)
     tables: list[SSTableReader] = []
     try:
+        names = set(env.list_directory(folder))
         for entry in manifest.state.tables:
-            tables.append(open_table(env, folder, entry, cache))
+            tables.append(_table_of(env, folder, entry, cache, names))
         segments, last_timestamp = _replay_segments(env, folder, manifest.state, options)
         last = segments[-1]
         replayed = tuple(segments)
@@ -260,19 +268,62 @@ def arranged(
     return tuple(levels[0]), tuple(map(Level, levels[1:]))
 
 
-def open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> SSTableReader:
-    """The table of `entry`. Raises CorruptionError when it is missing, damaged, or another one."""
+def _table_of(
+    env: Env, folder: str, entry: TableEntry, cache: BlockCache, names: Collection[str]
+) -> SSTableReader:
+    """The table of `entry`, not read yet where that can wait. `names` is what the folder holds."""
+    properties = _promised_properties(entry)
+    if properties is None or entry.fewest_keys is None:
+        return open_table(env, folder, entry, cache)
+    path = _checked_path(folder, entry)
+    if table_name(entry.number) not in names:
+        raise CorruptionError("a table is missing", file=path, offset=0)
+    return SSTableReader.promised(
+        env,
+        path,
+        entry.number,
+        cache,
+        properties=properties,
+        fewest_keys=entry.fewest_keys,
+        ingested_at=entry.ingested_at,
+    )
+
+
+def _promised_properties(entry: TableEntry) -> TableProperties | None:
+    """None when the entry does not say all of them, or says what they cannot be."""
+    if type(entry.fewest_keys) is not int or entry.blocks_checksum is None:
+        return None
+    said = {field.name: getattr(entry, field.name) for field in fields(TableProperties)}
+    try:
+        return TableProperties.from_fields(list(TableProperties(**said).to_fields()))
+    except ValueError:
+        return None
+
+
+def _checked_path(folder: str, entry: TableEntry) -> str:
     path = join(folder, table_name(entry.number))
     if not 0 <= entry.level < LEVEL_COUNT:
         raise CorruptionError(f"the manifest puts it into level {entry.level}", file=path, offset=0)
+    return path
+
+
+def open_table(env: Env, folder: str, entry: TableEntry, cache: BlockCache) -> SSTableReader:
+    """The table of `entry`. Raises CorruptionError when it is missing, damaged, or another one."""
+    path = _checked_path(folder, entry)
     try:
         table = SSTableReader.open(env, path, entry.number, cache, entry.ingested_at)
     except FileNotFoundError as error:
         raise CorruptionError("a table is missing", file=path, offset=0) from error
-    if describe_table(table, entry.number, entry.level) != entry:
+    if not _is_as_said(describe_table(table, entry.number, entry.level), entry):
         table.close()
-        raise CorruptionError("the table is not the one that the manifest names", file=path, offset=0)
+        raise not_the_one(path)
     return table
+
+
+def _is_as_said(found: TableEntry, entry: TableEntry) -> bool:
+    """Whether all that the entry says is so; an older version's does not say all."""
+    said = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    return all(value is None or getattr(found, name) == value for name, value in said.items())
 
 
 def _replay_segments(

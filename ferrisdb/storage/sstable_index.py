@@ -52,7 +52,7 @@ class TableIndex:
     """Separator n lies between the blocks n and n + 1."""
     lengths: Sequence[int]
     """Of the frames, in bytes."""
-    offsets: Sequence[int]
+    offsets: array[int]
     """Of the frames in the file."""
     continued: dict[int, int]
     """Numbers of the blocks that begin with the key that the one before ends with, and the

@@ -21,6 +21,13 @@ it, and the others leave it out:
     block 4 [ ... k9 k8 k7 ]   block 5 [ k6 k5 k4 ]   block 6 [ k3 m1 ... ]
               gives k                   gives nothing           gives m and on
 
+A table that recovery finds is *promised*: the manifest says what is in it, which is all that
+the tree, compactions and statistics ask about, and nothing is read. Whoever asks for a key first
+reads index and filter, and finds out whether the promise was true; others who come meanwhile
+wait. So a database opens in a time that does not grow with its tables. The hot path pays one
+comparison with None; `__getattr__`, which is called only for what is missing, would cost more,
+since CPython 3.11 specializes no attribute of a class that has one.
+
 A reader trusts nothing it has not checked: each block's checksum, and that its keys lie
 between the separators around it. Damage is a CorruptionError with the file and the offset of
 the part.
@@ -28,10 +35,13 @@ the part.
 
 from __future__ import annotations
 
+import threading
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from ferrisdb.errors import CorruptionError
+from ferrisdb.errors import CorruptionError, InterfaceError
 from ferrisdb.storage.block import Block, clip, decode_block, malformed, stamped, unframe, unpack
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.bloom import BloomFilter, fewest_keys_of, words_for
@@ -44,7 +54,7 @@ from ferrisdb.storage.sstable_format import (
     TableProperties,
     decode_footer,
 )
-from ferrisdb.storage.sstable_index import decode_index
+from ferrisdb.storage.sstable_index import TableIndex, decode_index
 from ferrisdb.storage.version import MISSING, Chunk, Found, Rows
 
 
@@ -58,29 +68,48 @@ class SSTableReader:
     properties: TableProperties
     number: int
     """Of its file."""
+    fewest_keys: int
+    """It has at least so many different keys, and at most four more: the filter's length tells."""
     counts: ReadCounts
     """Those of its level, once it has one (`LiveSources`); before that its own."""
 
-    def __init__(
-        self, file: ReadFile, path: str, file_number: int, cache: BlockCache, ingested_at: int = 0
-    ) -> None:
-        """Reads all but the blocks from `file`; `open` is the way to call it."""
+    _promised_by: Env
+    _file: ReadFile
+    _index: TableIndex
+    _separators: list[bytes]
+    _continued: dict[int, int]
+    _lengths: Sequence[int]
+    _offsets: array[int]
+    _smallest_key: bytes
+    _largest_key: bytes
+
+    def __init__(self, path: str, file_number: int, cache: BlockCache, ingested_at: int = 0) -> None:
+        """Has nothing yet; `open` and `promised` are the ways to call it."""
         self.ingested_at = ingested_at
         """The commit of all rows, where the file itself has zeros; else 0."""
-        self._file = file
         self._path = path
         self.number = file_number
         self._cache = cache
         self.counts = ReadCounts()
+        self._filter: BloomFilter | None = None
+        """None: nothing but the promise is there. The last part to be set."""
+        self._is_closed = False
+        self._first_read = threading.Lock()
+
+    def _read_parts(self, file: ReadFile) -> None:
+        """All but the blocks."""
+        self._file, path = file, self._path
         file_bytes = file.size()
         if file_bytes < HEADER_BYTES + FOOTER_BYTES:
             raise CorruptionError("the file is too short for an SSTable", file=path, offset=file_bytes)
         check_header(file.read_at(0, HEADER_BYTES), SSTABLE_MAGIC, path)
         footer_offset = file_bytes - FOOTER_BYTES
         footer = decode_footer(file.read_at(footer_offset, FOOTER_BYTES), path, footer_offset)
-        self._filter = self._read_filter(footer.filter)
+        bloom = self._read_filter(footer.filter)
         self.properties = self._read_properties(footer.properties, file_bytes)
+        self.fewest_keys = min(self.properties.entry_count, fewest_keys_of(bloom.word_count))
         self._read_index(footer.index)
+        self._filter = bloom
 
     @classmethod
     def open(
@@ -91,17 +120,47 @@ class SSTableReader:
 
         Raises FileNotFoundError, CorruptionError, FormatVersionError, StorageError.
         """
+        table = cls(path, file_number, cache, ingested_at)
         file = env.open_read(path)
         try:
-            return cls(file, path, file_number, cache, ingested_at)
+            table._read_parts(file)
         except BaseException:
             file.close()
             raise
+        return table
+
+    @classmethod
+    def promised(
+        cls,
+        env: Env,
+        path: str,
+        file_number: int,
+        cache: BlockCache,
+        *,
+        properties: TableProperties,
+        fewest_keys: int,
+        ingested_at: int = 0,
+    ) -> SSTableReader:
+        """The table at `path`, of which this is known and nothing is read before it is needed.
+
+        That read raises what `open` does, and CorruptionError when the file is missing or not
+        what was promised; the next one tries again.
+        """
+        table = cls(path, file_number, cache, ingested_at)
+        table.properties = properties
+        table.fewest_keys = fewest_keys
+        table._promised_by = env
+        # Filled in place: who waits for the table's last reader holds this very sequence.
+        table._offsets = array("Q")
+        return table
 
     def close(self) -> None:
         """Close the file and free its blocks in the cache."""
+        with self._first_read:
+            self._is_closed = True
         self._cache.drop(self.number, self._offsets)
-        self._file.close()
+        if self._filter is not None:
+            self._file.close()
 
     def read(self, key: bytes, timestamp: int, floor: int = 0) -> Found:
         """The newest version of `key` at or below `timestamp`; None when it is below `floor`."""
@@ -142,6 +201,8 @@ class SSTableReader:
 
     def blocks_between(self, lo: bytes, hi: bytes | None) -> range:
         """Numbers of the blocks that may hold a key with lo <= key < hi."""
+        if self._filter is None:
+            self._keep_promise()
         return self._index.blocks_between(lo, hi)
 
     def chunks(
@@ -157,7 +218,7 @@ class SSTableReader:
         if floor <= self.properties.smallest_timestamp:
             # It hides nothing here, and blocks need not be looked through.
             floor = 0
-        numbers = self._index.blocks_between(lo, hi)
+        numbers = self.blocks_between(lo, hi)
         first, last = numbers.start, numbers.stop - 1
         for number in reversed(numbers) if reverse else numbers:
             chunk = self._visible(number, timestamp, floor)
@@ -173,7 +234,7 @@ class SSTableReader:
 
         Goes past the cache: it is for those who read the file once, to check or rewrite it.
         """
-        for number in range(len(self._offsets)):
+        for number in self.blocks_between(b"", None):
             block = self._load(number)
             yield from zip(block.keys, block.timestamps, block.values, strict=True)
 
@@ -185,7 +246,7 @@ class SSTableReader:
         keys: list[bytes] = []
         timestamps: list[int] = []
         values: list[bytes | None] = []
-        for number in range(len(self._offsets)):
+        for number in self.blocks_between(b"", None):
             block = self._load(number)
             if not keys and number + 1 not in self._continued:
                 yield block.keys, block.timestamps, block.values
@@ -205,21 +266,20 @@ class SSTableReader:
         The length of the filter tells how many keys there are, by steps of four or five.
         """
         found = self.properties
-        return found.tombstone_count == 0 and self._filter.word_count == words_for(found.entry_count)
-
-    @property
-    def fewest_keys(self) -> int:
-        """It has at least so many different keys, and at most four more: the filter tells."""
-        return min(self.properties.entry_count, fewest_keys_of(self._filter.word_count))
+        return found.tombstone_count == 0 and words_for(self.fewest_keys) == words_for(found.entry_count)
 
     @property
     def offsets(self) -> Sequence[int]:
-        """Of its blocks, which name them in the cache. Read, never write."""
+        """Of its blocks, which name them in the cache. Read, never write. Empty until the first
+        read of a promised table, which fills this very sequence: hold it, and it will be right.
+        """
         return self._offsets
 
     def _find_block(self, key: bytes) -> int | None:
         """The first block that may hold `key`."""
-        if not self._filter.may_contain(key):
+        while (bloom := self._filter) is None:
+            self._keep_promise()
+        if not bloom.may_contain(key):
             self.counts.bloom_negatives += 1
             return None
         if key > self._largest_key or key < self._smallest_key:
@@ -227,6 +287,42 @@ class SSTableReader:
             self.counts.bloom_false_positives += 1
             return None
         return bisect_left(self._separators, key)
+
+    def _keep_promise(self) -> None:
+        """Read the parts of a promised table, and compare them with the promise."""
+        with self._first_read:
+            if self._filter is not None:
+                return
+            if self._is_closed:
+                raise InterfaceError(f"{self._path} is closed")
+            found = self._open_promised()
+            try:
+                if found.properties != self.properties or found.fewest_keys != self.fewest_keys:
+                    raise not_the_one(self._path)
+                self._take_parts(found)
+            except BaseException:
+                found.close()
+                raise
+            # Last, for who sees it waits no longer, and uses all the others.
+            self._filter = found._filter
+
+    def _open_promised(self) -> SSTableReader:
+        try:
+            return SSTableReader.open(
+                self._promised_by, self._path, self.number, self._cache, self.ingested_at
+            )
+        except FileNotFoundError as error:
+            raise CorruptionError("a table is missing", file=self._path, offset=0) from error
+
+    def _take_parts(self, found: SSTableReader) -> None:
+        self._offsets[:] = found._offsets
+        self._index = replace(found._index, offsets=self._offsets)
+        self._separators = found._separators
+        self._continued = found._continued
+        self._lengths = found._lengths
+        self._smallest_key = found._smallest_key
+        self._largest_key = found._largest_key
+        self._file = found._file
 
     def _read_from(self, number: int, key: bytes, timestamp: int, floor: int) -> Found:
         """Search block `number`, whose range covers `key`, and those its versions run on to."""
@@ -327,3 +423,7 @@ class SSTableReader:
         self._lengths = self._index.lengths
         self._smallest_key = self.properties.smallest_key
         self._largest_key = self.properties.largest_key
+
+
+def not_the_one(path: str) -> CorruptionError:
+    return CorruptionError("the table is not the one that the manifest names", file=path, offset=0)

@@ -2,7 +2,8 @@
 
 Run once for each released version; the folder is then committed and never written again. It
 has every kind of file and of value: a table file, a log that recovery must replay, versions
-and deletions on both sides, each SQL type with NULL, an index, a unique constraint.
+and deletions on both sides, each SQL type with NULL, an index, a unique constraint. Since
+version 2 also a table that was ingested, and deleted ranges in the manifest and in the log.
 """
 
 from __future__ import annotations
@@ -38,7 +39,15 @@ def make(folder: str) -> None:
         db.execute("UPDATE everything SET note = 'in the table file' WHERE id = 3")
         with db.transaction() as tx:
             tx.put(b"raw key", b"raw value")
+        # Holds on to what is deleted below: compaction would settle it before we are done.
+        reader = db.begin(read_only=True)
+        reader.get(b"raw key")
+        db.ingest((b"ingested/%d" % number, b"in bulk") for number in range(6))
+        with db.transaction() as tx:
+            tx.delete_range(b"ingested/4", b"ingested/5")
         db.flush()
+        with db.transaction() as tx:
+            tx.delete_range(b"ingested/0", b"ingested/2")
         db.execute("DELETE FROM no_key WHERE n = 2")
         db.execute("UPDATE everything SET price = price + 1 WHERE id = 1")
         db.execute("INSERT INTO everything (id, is_on, name) VALUES (4, TRUE, 'only in the log')")

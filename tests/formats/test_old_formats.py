@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import ferrisdb
+from ferrisdb.storage.inspect_folder import look_at
+from ferrisdb.storage.os_env import OsEnv
 
 FIXTURES = sorted(Path(__file__).parent.glob("format_*"))
 
@@ -32,7 +34,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_there_is_a_fixture() -> None:
-    assert [path.name for path in FIXTURES] == ["format_1"]
+    assert [path.name for path in FIXTURES] == ["format_1", "format_2"]
 
 
 def test_every_kind_of_file_is_in_it(database: Path) -> None:
@@ -48,6 +50,16 @@ def test_it_reads_as_it_was_written(database: Path) -> None:
         assert db.query("SELECT id FROM everything WHERE name = 'žluťoučký'").all() == [(2,)]
         with db.transaction() as tx:
             assert tx.get(b"raw key") == b"raw value"
+
+
+def test_what_version_2_added_reads_right(tmp_path: Path) -> None:
+    copy = tmp_path / "second.ferris"
+    shutil.copytree(FIXTURES[1], copy)
+    with ferrisdb.open(str(copy)) as db, db.transaction() as tx:
+        kept = [b"ingested/2", b"ingested/3", b"ingested/5"]
+        assert list(tx.scan(prefix=b"ingested/")) == [(key, b"in bulk") for key in kept]
+        tables = [entry for entry in look_at(OsEnv(), str(FIXTURES[1])).state.tables if entry.ingested_at]
+        assert len(tables) == 1
 
 
 def test_it_can_be_written_and_its_constraints_still_hold(database: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,17 @@ from ferrisdb.errors import (
     StorageError,
     UndefinedObject,
 )
+from ferrisdb.storage import flush
 from ferrisdb.storage.backup import delete_backups, keep_last_backups, make_backup
 from ferrisdb.storage.backup_store import BackupStore
 from ferrisdb.storage.backup_verify import verify_backups
 from ferrisdb.storage.engine import Engine
+from ferrisdb.storage.flush import describe_table
+from ferrisdb.storage.manifest import TableEntry
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.os_env import OsEnv
 from ferrisdb.storage.restore import restore_backup
+from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.sstable_writer import write_sstable
 
 FORMAT_1 = Path(__file__).parents[1] / "formats" / "format_1"
@@ -110,16 +115,29 @@ def test_two_databases_with_the_same_table_numbers_share_a_store() -> None:
     assert restored(store, 2)[0][b"k"] == b"two"
 
 
-def test_a_table_of_the_same_shape_and_other_values_is_not_the_one_that_was_backed_up() -> None:
-    """Every checksum in it is right, and all that the manifest says of it."""
+@pytest.mark.parametrize("manifest_says", [True, False])
+def test_a_table_of_the_same_shape_and_other_values_is_not_the_one_that_was_backed_up(
+    manifest_says: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every checksum in it is right. A manifest of an older version knows nothing of its blocks."""
+
+    def say_less(table: SSTableReader, number: int, level: int) -> TableEntry:
+        return replace(describe_table(table, number, level), blocks_checksum=None)
+
+    if not manifest_says:
+        monkeypatch.setattr(flush, "describe_table", say_less)
     lab = small_store()
     (table,) = lab.store.read(1).tables
     entries = [(b"gone", 1, None), (b"k0", 1, b"w" * 20)]
     write_sstable(lab.env, f"{STORE}/{table.name}", entries, block_bytes=150)
-    assert [(f.offset, f.problem) for f in verify_backups(lab.store).findings] == [
-        (16, "the blocks are not those that were backed up")
-    ]
-    with pytest.raises(CorruptionError, match="not the one that was to be copied"):
+    (finding,) = verify_backups(lab.store).findings
+    if manifest_says:
+        assert finding.problem.startswith("the manifest says blocks_checksum")
+        refusal = finding.problem
+    else:
+        assert (finding.offset, finding.problem) == (16, "the blocks are not those that were backed up")
+        refusal = "not the one that was to be copied"
+    with pytest.raises(CorruptionError, match=refusal):
         restored(lab.store, 1)
 
 

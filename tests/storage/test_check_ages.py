@@ -81,6 +81,7 @@ def test_what_is_found_is_what_a_look_at_every_pair_of_versions_finds(drawn):
 def describe(found, number, level):
     class Table:
         properties = found
+        fewest_keys = 1
         ingested_at = 0
 
     return describe_table(Table(), number, level)

@@ -7,11 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from backup_lab import FOLDER, SMALL, TARGET, Lab, rows_in, tables_in
+from backup_lab import FOLDER, SMALL, TARGET, Lab, rows_in
 
 from ferrisdb.errors import CorruptionError, DatabaseLocked, DiskFull, FolderNotEmpty, NotADatabase
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.env import AppendFile
+from ferrisdb.storage.file_names import table_name
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.os_env import OsEnv
 from ferrisdb.storage.pinned_tables import pin_tables
@@ -157,7 +158,9 @@ def test_a_damaged_table_is_not_copied_and_the_error_says_where() -> None:
     lab = Lab(WithoutLinks())
     lab.write(random.Random(6), 20)
     lab.engine.flush()
-    name = min(tables_in(lab.env, FOLDER))
+    # A compaction would take the damaged table out of the way.
+    lab.engine.wait_until_compacted()
+    name = table_name(lab.engine._sources.now.tables[0].number)
     data = bytearray(lab.env.read_file(f"{FOLDER}/{name}"))
     data[20] ^= 1
     lab.env.create(f"{FOLDER}/{name}").append(bytes(data))
@@ -190,7 +193,7 @@ def test_the_moment_between_the_manifest_and_the_readers_is_waited_for(
     def pin() -> None:
         # Without the flush, which would wait by itself.
         engine = lab.engine
-        pinned = pin_tables(engine._env, FOLDER, engine._manifest, engine._sources, engine._check_writable)
+        pinned = pin_tables(engine._env, FOLDER, engine._manifest, engine._sources, engine.check_writable)
         assert {entry.number for entry in pinned.state.tables} == {t.number for t in pinned.sources.tables}
         found.append({entry.number for entry in pinned.state.tables})
 
