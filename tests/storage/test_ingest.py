@@ -291,8 +291,11 @@ def test_checks_and_checkpoints_honour_it_and_find_another_table_in_its_place() 
     file = env.create(path)
     file.append(data)
     file.sync()
-    with pytest.raises(CorruptionError):
-        Engine.open(env, FOLDER)
+    swapped = Engine.open(env, FOLDER, STILL)
+    with pytest.raises(CorruptionError) as refused:
+        contents(swapped)
+    assert refused.value.file == path
+    swapped.close()
     assert check_folder(env, FOLDER).findings != ()
 
 

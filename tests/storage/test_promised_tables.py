@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -121,7 +122,12 @@ def test_a_promised_table_answers_as_an_open_one() -> None:
 
 
 def test_many_who_come_at_once_read_it_once() -> None:
-    env = CountingEnv()
+    class SlowDisk(CountingEnv):
+        def open_read(self, path: str) -> ReadFile:
+            time.sleep(0.05)  # The others come while the first is at it.
+            return super().open_read(path)
+
+    env = SlowDisk()
     sure, table = promised(env)
     env.read_tables.clear()
     start, found = threading.Barrier(8), []
