@@ -123,7 +123,7 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
     def ingest(self, pairs: dict[bytes, bytes]) -> None:
         assert self.engine.ingest(sorted(pairs.items())) == len(pairs)
         if pairs:
-            self.history = [*self.history, dict(pairs)]
+            self.remember(dict(pairs))
 
     @rule()
     def take_snapshot(self) -> None:
@@ -228,7 +228,7 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
     @rule(options=option_grid)
     def open_reader(self, options: StorageOptions) -> None:
         self.reader = ReadOnlyEngine.open(self.env, FOLDER, options)
-        self.reader.keep_snapshots(lambda: self.looks)
+        self.reader.keep_snapshots(lambda publish: publish(self.looks))
 
     @precondition(lambda self: self.reader is not None)
     @rule(does_hold=st.booleans())
