@@ -31,7 +31,7 @@ class Holder:
 
     def wait_for(self, key: bytes, mode: LockMode = EXCLUSIVE) -> None:
         """Ask in a thread, and return once that thread is asleep."""
-        self.thread = threading.Thread(target=self._ask, args=(key, mode))
+        self.thread = threading.Thread(target=self._ask, args=(key, mode), daemon=True)
         self.thread.start()
         while self.owner.waiting is None and self.thread.is_alive():
             time.sleep(0.001)
@@ -44,7 +44,7 @@ class Holder:
 
     def wait_for_range(self, lo: bytes, hi: bytes | None) -> None:
         """As `wait_for`."""
-        self.thread = threading.Thread(target=self._ask_range, args=(lo, hi))
+        self.thread = threading.Thread(target=self._ask_range, args=(lo, hi), daemon=True)
         self.thread.start()
         while self.owner.waiting is None and self.thread.is_alive():
             time.sleep(0.001)
