@@ -325,7 +325,7 @@ class Engine:
 
     def wait_for_room(self) -> None:
         """For the group's leader: wait until a full memtable may be sealed."""
-        self._compactor.backpressure.slow_down()
+        self._compactor.backpressure.slow_down(self._commits.written_bytes)
         if self._is_memtable_full():
             self._wait_to_seal()
 

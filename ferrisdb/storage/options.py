@@ -97,7 +97,9 @@ class StorageOptions:
     compaction_start_tables: int = 4
     """Tables of level 0 at which compaction begins: a read may have to ask each of them."""
     compaction_slow_tables: int = 8
-    """Tables of level 0 at which each group of commits is held up for a millisecond."""
+    """Tables of level 0 at which writers are slowed down."""
+    compaction_slow_bytes_per_s: int = 8 * 1024 * 1024
+    """To this many bytes of the log; to half of it with one table more, and so on."""
     compaction_stop_tables: int = 12
     """Tables of level 0 at which writers wait for compaction."""
     compaction_process_bytes: int = 1024 * 1024
@@ -148,4 +150,5 @@ _LEAST: Final = {
     "level_growth": 2,
     "compaction_start_tables": 1,
     "compaction_process_bytes": 0,
+    "compaction_slow_bytes_per_s": 1,
 }

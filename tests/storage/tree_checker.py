@@ -19,6 +19,7 @@ TINY = StorageOptions(
     level_growth=2,
     compaction_start_tables=2,
     compaction_slow_tables=6,
+    compaction_slow_bytes_per_s=20_000,
     compaction_stop_tables=8,
 )
 
