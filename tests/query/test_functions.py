@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ferrisdb import errors
@@ -194,6 +194,7 @@ def test_a_numeric_power_has_16_digits(base: Decimal, exponent: Decimal) -> None
 
 
 @given(st.decimals(0, 10**25, places=3))
+@example(Decimal("1000000000000.001"))
 @settings(deadline=None)
 def test_a_numeric_square_root_is_the_nearest_with_its_places(value: Decimal) -> None:
     found = call("sqrt", value)

@@ -108,9 +108,11 @@ def _sqrt_numeric(value: Decimal) -> Decimal:
     weight = value.adjusted() // 4 if value else 0
     result_weight = (weight + 1) * 2 - 1
     places = max(MIN_SIGNIFICANT_DIGITS - result_weight, scale_of(value), 0)
-    digits = max(value.adjusted(), 0) // 2 + places + 5
-    root = numbers.working_context(digits).sqrt(value)
-    return round_numeric(root, places)
+    # In whole numbers, and so rounded once: a root that is rounded to more digits first can land
+    # on a half that it was below (sqrt(1000000000000.001) is 1000000.00000000049999...).
+    numerator, denominator = value.as_integer_ratio()
+    halves = math.isqrt(4 * numerator * 10 ** (2 * places) // denominator)
+    return Decimal((halves + 1) // 2).scaleb(-places, numbers.NUMERIC_CONTEXT)
 
 
 def _power_double(base: float, exponent: float) -> float:
