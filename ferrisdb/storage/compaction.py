@@ -311,13 +311,13 @@ class Compactor:
         expired = self.expiry.expired()
         with self.placement.lock:
             compaction = self._pick(watermark, expired)
-            self.placement.keep_out(() if compaction is None else compaction.inputs)
-        if compaction is None:
-            return False
+            if compaction is None:
+                return False
+            self.placement.keep_out(compaction.inputs)
         try:
             self._perform(compaction, watermark, expired)
         finally:
-            self.placement.keep_out(())
+            self.placement.open_again()
         return True
 
     def _perform(self, compaction: Compaction, watermark: int, expired: Expired) -> None:

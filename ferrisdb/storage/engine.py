@@ -276,15 +276,19 @@ class Engine:
         """
         return self._ingests.ingest(pairs, below=below, before_publish=before_publish)
 
-    def empty_log(self) -> int:
-        """For an ingest, while nobody commits: have all in tables; the last commit."""
+    def empty_log(self) -> tuple[int, int]:
+        """For an ingest, while nobody commits: have all in tables; the last commit, and the number of
+        the segment that the log goes on in."""
         if self._log.size_bytes > HEADER_BYTES:
             self._seal()
         self._flusher.wait_until_flushed()
-        return self._visible_timestamp
+        return self._visible_timestamp, self._log.number
 
     def show_ingested(self, timestamp: int) -> None:
         """For an ingest, while nobody commits."""
+        # The manifest's last edit is all that tells of the commit. Did closing not vouch for it, a
+        # damaged one would pass for a crash's tear, and the next open remove the tables.
+        self._log.has_mark = False
         self._visible_timestamp = timestamp
 
     def flush(self) -> None:

@@ -5,7 +5,7 @@
     MANIFEST-000001    which files are alive
     000007.wal         a segment of the write-ahead log
     000009.sst         a table
-    000011.sst.8c0a91f3  a table that a compaction is writing
+    000011.sst.8c0a91f3  a table that a compaction or an ingest is writing
     CURRENT.tmp        on its way to become CURRENT
     UNFINISHED         a checkpoint, a restore or a salvage is being made here
 
@@ -46,11 +46,12 @@ def table_name(number: int) -> str:
 
 
 def unfinished_table_name(number: int, mark: str) -> str:
-    """`mark` is eight hexadecimal digits, drawn anew for each compaction; `number` counts its
-    tables, from 1.
+    """`mark` is eight hexadecimal digits, drawn anew for each compaction and ingest; `number` counts
+    the tables of a compaction, from 1, and is the table's own of an ingest.
 
     A child that outlives its parent for a moment must not write to a file that the next
-    process to open the folder thinks is its own, and that would use the same numbers.
+    process to open the folder thinks is its own, and that would use the same numbers. Nor must a
+    thread that is still ingesting when its database has been closed.
     """
     return f"{table_name(number)}.{mark}"
 

@@ -18,16 +18,20 @@ have a global sequence number for the same reason). A compaction writes it into 
 Commits are numbered one after the other, and recovery holds the log to that: the first record
 behind the manifest's last commit T must be T + 1. So when the edit is made, no record may be in
 the log that is not in a table, and no mark of an earlier commit either: a segment that has
-anything but its header is sealed and flushed before.
+anything but its header is sealed and flushed before, and the edit says from which one the log goes on.
 
     segment 7   4 5 6         segment 8   (empty)       manifest: last commit 6, log from 8
     ingest: last commit 7     segment 8   8 9 ...       replayed as: 7 was the last, 8 is due
+
+Nothing but the edit tells of the commit. So closing leaves a mark of it in the log: with the mark
+there, an edit that is missing was damaged, and not torn by a crash.
 
 Each table goes to the deepest level that it may (`placement`): into an empty place of the last
 level as a rule, where it is never rewritten.
 
 Limits: keys in ascending order, each once; values only, no deletes. The tables are written in the
 caller's thread. No commit is made while step 3 to 5 last, some milliseconds and a few for each table.
+Each table takes a file descriptor from then on, as those of a compaction do.
 """
 
 from __future__ import annotations
@@ -111,6 +115,8 @@ class Ingest:
         the pair that cannot be taken; TransactionTooLarge, StorageError, DiskFull, and what
         `pairs` raises.
         """
+        if not isinstance(pairs, Iterable):
+            raise InterfaceError(f"what is ingested must be pairs of key and value, not {pairs!r:.40}")
         rest = iter(pairs)
         while (first := next(rest, _NOTHING)) is not _NOTHING:
             self._check_usable()

@@ -33,8 +33,9 @@ class IngestTarget(Protocol):
 
     def flush(self) -> None: ...
 
-    def empty_log(self) -> int:
-        """Return the last commit when it, and all before it, is in tables and the log is empty."""
+    def empty_log(self) -> tuple[int, int]:
+        """Return the last commit when it, and all before it, is in tables, and the number of the
+        log's last segment, which is empty."""
 
     def show_ingested(self, timestamp: int) -> None:
         """Let everybody see the commit."""
@@ -97,19 +98,22 @@ class IngestCommits:
 
     def _finish(self, ingest: Ingest) -> None:
         """While nobody commits."""
-        last_timestamp = self._target.empty_log()
+        last_timestamp, log_number = self._target.empty_log()
         try:
-            self._publish(ingest, last_timestamp + 1)
+            self._publish(ingest, last_timestamp + 1, log_number)
         except BaseException:
             ingest.take_back()
             raise
 
-    def _publish(self, ingest: Ingest, timestamp: int) -> None:
+    def _publish(self, ingest: Ingest, timestamp: int, log_number: int) -> None:
         tables = ingest.finish(timestamp, self._cache)
         with self._compactor.placement.lock:
             placed = [(self._compactor.placement.level_for(each, self._sources.now), each) for each in tables]
             edit = ManifestEdit(
                 added=tuple(describe_table(table, table.number, level) for level, table in placed),
+                # A crash may have left an earlier segment with nothing but a mark, for which no flush
+                # was due. Did it count on, its mark would not be of the last commit any more.
+                oldest_log_number=log_number,
                 last_timestamp=timestamp,
                 commit_times=self._clock.sample(timestamp),
             )

@@ -74,7 +74,9 @@ def _translated(action: str, path: str, *, missing_is_plain: bool = False) -> It
 def _storage_error(action: str, path: str, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"cannot {action} {path}: {error.strerror}", hint="free some space on that disk")
-    return StorageError(f"cannot {action} {path}: {error.strerror or error}")
+    is_out_of_files = error.errno in (errno.EMFILE, errno.ENFILE)
+    hint = "raise the limit of open files (`ulimit -n`): each table takes one" if is_out_of_files else None
+    return StorageError(f"cannot {action} {path}: {error.strerror or error}", hint=hint)
 
 
 def _sync_descriptor(descriptor: int) -> None:

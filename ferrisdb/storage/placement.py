@@ -12,7 +12,8 @@ In level 0 tables stand by age, so there anything is right, if it is the newest.
 A compaction at work has chosen its inputs, and will put outputs somewhere between their
 smallest and largest key, also where no input is. A table that was put there meanwhile would
 overlap them. So what meets that range stays in level 0. `lock` makes each of two steps one: to
-choose a compaction and note its range, and to choose a level and be in it.
+choose a compaction and note its range, and to choose a level and be in it. The range is opened
+again under it, too, or the outputs could come between a look at the tree and the choice.
 """
 
 from __future__ import annotations
@@ -31,21 +32,22 @@ class Placement:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         """Held from the choice of a compaction until its inputs are noted, and from the choice of
-        a level until the table is in it."""
+        a level until the table is in it; and while the range of a compaction is opened again."""
         self._kept_out: tuple[bytes, bytes] | None = None
 
     def keep_out(self, inputs: Sequence[SSTableReader]) -> None:
-        """Let nothing between these tables, to be rewritten now; none when that is over.
-
-        Under the lock, unless it is over.
-        """
-        if not inputs:
-            self._kept_out = None
-            return
+        """Let nothing between these tables, which are to be rewritten now. Under the lock."""
         self._kept_out = (
             min(table.properties.smallest_key for table in inputs),
             max(table.properties.largest_key for table in inputs),
         )
+
+    def open_again(self) -> None:
+        """The compaction is over. Takes the lock."""
+        # Whoever is choosing a level may have looked at the tree without the outputs. Were the range
+        # open to him now, he could choose the level that they have just been put into.
+        with self.lock:
+            self._kept_out = None
 
     def level_for(self, table: SSTableReader, sources: Sources) -> int:
         """The deepest level into which a table may go that is newer than all others. Under the lock."""

@@ -34,7 +34,7 @@ from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, FileLock, join
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.events import RecoveryFinished
-from ferrisdb.storage.file_header import FORMAT_VERSION
+from ferrisdb.storage.file_header import FORMAT_VERSION, HEADER_BYTES
 from ferrisdb.storage.file_names import (
     CURRENT_NAME,
     CURRENT_TEMPORARY_NAME,
@@ -217,6 +217,9 @@ def _recover(
         # all of it.
         env.sync_directory(folder)
         log = _continue_log(env, folder, last)
+        if log.size_bytes == HEADER_BYTES and _ends_with_ingest(manifest.state):
+            # As behind an ingest (`Engine.show_ingested`), if the process did not live to close.
+            log.has_mark = False
         # A compaction may have left fewer files than there were, with smaller numbers.
         upcoming = max(_highest_number(env, folder) + 1, manifest.state.next_file_number)
         numbers = FileNumbers(upcoming)
@@ -375,6 +378,11 @@ def _replay_segments(
             )
         )
     return segments, last_timestamp
+
+
+def _ends_with_ingest(state: ManifestState) -> bool:
+    """Whether the last commit is in no log record."""
+    return any(entry.ingested_at == state.last_timestamp for entry in state.tables)
 
 
 def _continue_log(env: Env, folder: str, segment: _Segment) -> LogWriter:

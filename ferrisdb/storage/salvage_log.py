@@ -37,6 +37,10 @@ class SalvagedLog:
     is_closed: bool = False
     """Whether it ends with a mark: then nothing was behind it."""
 
+    def lacks(self, timestamp: int) -> bool:
+        """Whether this commit is due, and not there, and no damaged bytes are either."""
+        return any(each.first_commit == timestamp and each.offset == each.end for each in self.damages)
+
 
 def salvage_log(env: Env, folder: str, numbers: Sequence[int], last_timestamp: int | None) -> SalvagedLog:
     """Read these segments, oldest first. Never fails for damage.

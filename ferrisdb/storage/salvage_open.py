@@ -12,7 +12,8 @@ stay a log. Tables do not mind. A crash before step 4 changes nothing but files 
 names, and the next opening begins anew; the copies are made before the originals may go.
 
 Only the log is mended. A damaged manifest or table is still an error: `ferrisdb salvage`
-reads around those.
+reads around those. So is a torn last edit of the manifest where the commit is missing that is due
+in the log: no crash tore it, and opening would remove the tables that only it had named.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from ferrisdb.errors import CorruptionError
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.env import Env, join
-from ferrisdb.storage.file_names import FileKind, FileNumbers, log_name, parse_name, table_name
+from ferrisdb.storage.file_names import FileKind, FileNumbers, log_name, manifest_name, parse_name, table_name
 from ferrisdb.storage.flush import describe_table
 from ferrisdb.storage.inspect_log import SeenRecord
 from ferrisdb.storage.manifest import Manifest, ManifestEdit, ManifestState, TableEntry
@@ -50,6 +51,14 @@ def mend_log(env: Env, folder: str, options: StorageOptions) -> RecoveryReport |
     if _is_sound(env, folder, live, state):
         return None
     log = salvage_log(env, folder, live, state.last_timestamp)
+    if not is_whole and log.lacks(state.last_timestamp + 1):
+        # Its tables may be here. Recovery would remove them, as the manifest does not name them.
+        raise CorruptionError(
+            "the last manifest edit is damaged, and what it said is missed by the log",
+            file=join(folder, manifest_name(manifest.number)),
+            offset=manifest.size_bytes,
+            hint="save what is left with `ferrisdb salvage`",
+        )
     upcoming = max(state.next_file_number, *(n + 1 for n in _all_numbers(env, folder)))
     numbers = FileNumbers(upcoming)
     manifest.open_for_edits(numbers, is_whole=is_whole)

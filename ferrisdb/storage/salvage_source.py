@@ -8,7 +8,8 @@ The last is a makeshift. A compaction's inputs stay for a moment behind its outp
 long as somebody reads them. A tombstone that the outputs have dropped is still in an input,
 but an older input, left alone, brings back the row that it deleted. So a manifest that is whole
 is believed, even where it has lost its torn last edit, as a crash leaves it. Only when
-something it needs is missing, the lost edit may have been the reason, and it is not.
+something it needs is missing, the lost edit may have been the reason, and it is not: a file, or
+the commit that is due in the log, which may be one whose tables only that edit named (an ingest).
 
 The files are read here once, to know what is damaged; `salvage` reads the sound parts again. So
 memory holds the log, and of each table where its blocks are.
@@ -73,12 +74,17 @@ def read_source(env: Env, folder: str, progress: Progress) -> Source:
     is_complete = state.oldest_log_number in numbers[FileKind.LOG] and {
         entry.number for entry in state.tables
     }.issubset(numbers[FileKind.TABLE])
-    used_manifest = seen.is_whole and (is_complete or not seen.is_torn)
+    live_logs = sorted(
+        {n for n in numbers[FileKind.LOG] if n >= state.oldest_log_number} | {state.oldest_log_number}
+    )
+    has_lost_edit = seen.is_torn and (
+        not is_complete
+        or salvage_log(env, folder, live_logs, state.last_timestamp).lacks(state.last_timestamp + 1)
+    )
+    used_manifest = seen.is_whole and not has_lost_edit
     if used_manifest:
         entries: dict[int, TableEntry | None] = {entry.number: entry for entry in state.tables}
-        logs = sorted(
-            {n for n in numbers[FileKind.LOG] if n >= state.oldest_log_number} | {state.oldest_log_number}
-        )
+        logs = live_logs
     else:
         known = {entry.number: entry for entry in state.tables}
         entries = {number: known.get(number) for number in numbers[FileKind.TABLE]}

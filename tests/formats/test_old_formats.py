@@ -71,3 +71,12 @@ def test_it_can_be_written_and_its_constraints_still_hold(database: Path) -> Non
     with ferrisdb.open(str(database)) as db:
         assert db.query("SELECT count(*) FROM everything").scalar() == 5
         assert sorted(db.query("SELECT n FROM no_key").all()) == [(1,), (1,), (3,)]
+
+
+def test_it_can_be_ingested_into_and_opens_again(database: Path) -> None:
+    for turn in range(2):
+        with ferrisdb.open(str(database)) as db:
+            assert db.ingest([(b"a%d" % turn, b"in bulk"), (b"raw key", b"%d" % turn)]) == 2
+    with ferrisdb.open(str(database)) as db, db.transaction() as tx:
+        assert [tx.get(key) for key in (b"a0", b"a1", b"raw key")] == [b"in bulk", b"in bulk", b"1"]
+        assert db.query("SELECT count(*) FROM everything").scalar() == 4

@@ -361,6 +361,7 @@ def raises_in_the_middle() -> Iterator[tuple[bytes, bytes]]:
         ([(b"a", b""), (b"b", None)], InterfaceError, "pair 1: a key and a value are bytes"),
         ([(b"a", b""), (b"b",)], InterfaceError, "pair 1 is not a key and a value"),
         ([(b"a", b""), 7], InterfaceError, "pair 1 is not a key and a value"),
+        (7, InterfaceError, "what is ingested must be pairs of key and value, not 7"),
         ([(b"a" * (MAX_KEY_BYTES + 1), b"")], KeyTooLarge, "pair 0: the key has 65536 bytes"),
         ([(b"k", b""), (b"s", b"")], InvalidParameterValue, "pair 1: keys from 0x73 on belong to SQL: b's'"),
         (raises_in_the_middle(), Bad, ""),
@@ -394,8 +395,9 @@ def test_a_closed_database_ingests_no_more() -> None:
     with pytest.raises(InterfaceError, match="closed"):
         engine.ingest(closes_in_the_middle())
     assert table_files(env, FOLDER) == []
-    with pytest.raises(InterfaceError, match="closed"):
-        engine.ingest(rows(0, 1))
+    for pairs in (rows(0, 1), []):
+        with pytest.raises(InterfaceError, match="closed"):
+            engine.ingest(pairs)
 
 
 def test_who_comes_late_removes_no_file_of_the_next_owner_of_the_folder() -> None:
@@ -528,7 +530,7 @@ def test_wherever_ctrl_c_comes_it_is_all_or_nothing() -> None:
         env.before_call = interrupt
         try:
             engine.ingest(rows(0, 60))
-            is_over = True
+            left, is_over = -1, True
         except KeyboardInterrupt:
             assert contents(engine) in (before, after)
             live = {table_name(entry.number) for entry in engine._manifest.state.tables}

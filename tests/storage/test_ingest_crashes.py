@@ -8,15 +8,18 @@ not on the disk; half of the tables are there.
 
 import os
 import random
+from dataclasses import replace
 
 import pytest
 from tree_checker import TINY, check_tree, contents, table_files
 
-from ferrisdb.errors import Error
+from ferrisdb.errors import CorruptionError, Error
 from ferrisdb.storage import compaction as compaction_module
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
-from ferrisdb.storage.options import Durability
+from ferrisdb.storage.file_header import HEADER_BYTES
+from ferrisdb.storage.options import Durability, RecoveryMode
+from ferrisdb.storage.salvage import salvage
 from ferrisdb.testing.crash_fs import CrashFS
 
 FOLDER = "db"
@@ -166,3 +169,97 @@ def test_opening_removes_what_a_crash_has_left_of_an_ingest() -> None:
         engine.close()
     assert call > 20
     assert left > 20
+
+
+def test_a_mark_in_a_segment_that_a_crash_has_cut_off_does_not_count_behind_an_ingest() -> None:
+    """Closing leaves a mark in an empty log. A crash while the next ingest leaves that segment for a
+    new one gives two, and nothing in the first is to be flushed."""
+    call, has_crashed = 0, True
+    while has_crashed:
+        call += 1
+        fs = CrashFS()
+        engine = Engine.open(fs, FOLDER, TINY)
+        engine.ingest([(b"a", b"1")])
+        engine.close()
+        fs.crash_at = len(fs.calls) + call
+        try:
+            engine = Engine.open(fs, FOLDER, TINY)
+            try:
+                engine.ingest([(b"b", b"2")])
+            finally:
+                engine.close()
+        except Error:
+            assert fs.has_crashed
+        has_crashed = fs.has_crashed
+        disk = fs.after_kill()
+        engine = Engine.open(disk, FOLDER, TINY)
+        engine.ingest([(b"c", b"3")])
+        expected = contents(engine)
+        engine.close()
+        assert check_folder(disk, FOLDER).findings == (), call
+        engine = Engine.open(disk, FOLDER, TINY)
+        assert contents(engine) == expected, call
+        engine.close()
+    assert call > 15
+
+
+@pytest.mark.parametrize("was_killed", [False, True])
+def test_an_ingest_that_was_closed_over_is_not_lost_in_silence(was_killed: bool) -> None:
+    """The manifest's last edit is its only record, and a bad last edit looks like a crash's tear.
+    The mark in the log knows better."""
+    fs = CrashFS()
+    engine = Engine.open(fs, FOLDER, TINY)
+    engine.commit({b"a": b"1"})
+    engine.ingest([(b"b", b"2")])
+    if was_killed:
+        fs = fs.after_kill()
+        Engine.open(fs, FOLDER, TINY).close()
+    else:
+        engine.close()
+    before = fs.contents()
+    Engine.open(fs, FOLDER, TINY).close()
+    assert fs.contents() == before
+    path = next(f"{FOLDER}/{name}" for name in fs.list_directory(FOLDER) if name.startswith("MANIFEST"))
+    whole = fs.read_file(path)
+    fs.truncate(path, len(whole) - 1)
+
+    files = fs.list_directory(FOLDER)
+    with pytest.raises(CorruptionError, match="commits are missing"):
+        Engine.open(fs, FOLDER, TINY)
+    with pytest.raises(CorruptionError, match="the last manifest edit is damaged"):
+        Engine.open(fs, FOLDER, replace(TINY, recovery_mode=RecoveryMode.SALVAGE))
+    assert fs.list_directory(FOLDER) == files
+    report = salvage(fs, FOLDER, "saved")
+    assert not report.used_manifest
+    assert any("it was ingested, and no manifest says with which commit" in note for note in report.notes)
+    saved = Engine.open(fs, "saved", TINY)
+    assert contents(saved) == {b"a": b"1", b"b": b"2"}
+    saved.close()
+
+
+def test_a_torn_manifest_is_believed_where_only_the_log_is_damaged() -> None:
+    """The torn edit need not have been an ingest's: here the commit that is due was damaged itself."""
+    fs = CrashFS()
+    engine = Engine.open(fs, FOLDER, TINY)
+    engine.commit({b"a": b"1"})
+    engine.flush()
+    engine.commit({b"a": b"2"})
+    engine.commit({b"b": b"3"})
+    log = f"{FOLDER}/{engine._log.number:06}.wal"
+    engine.close()
+    manifest = next(f"{FOLDER}/{name}" for name in fs.list_directory(FOLDER) if name.startswith("MANIFEST"))
+    file = fs.open_append(manifest)
+    file.append(b"an edit that was begun")
+    file.close()
+    data = bytearray(fs.read_file(log))
+    data[HEADER_BYTES + 4] ^= 1
+    file = fs.create(log)
+    file.append(bytes(data))
+    file.close()
+
+    report = salvage(fs, FOLDER, "saved")
+    assert report.used_manifest
+    assert [(loss.first_commit, loss.last_commit) for loss in report.damages if loss.is_loss] == [(2, 2)]
+    saved = Engine.open(fs, "saved", TINY)
+    assert contents(saved) == {b"a": b"1", b"b": b"3"}
+    saved.close()

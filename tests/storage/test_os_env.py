@@ -179,6 +179,20 @@ def test_a_full_disk_has_its_own_error(number: int, tmp_path: Path, monkeypatch:
     file.close()
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_who_has_too_many_files_open_is_told_what_to_do(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(StorageError, match=r"cannot open .*/f: ") as caught:
+            OsEnv().open_read((tmp_path / "f").as_posix())
+    assert "ulimit -n" in str(caught.value.hint)
+
+
 def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_write = os.write
     file = OsEnv().create((tmp_path / "f").as_posix())

@@ -203,3 +203,23 @@ def test_an_index_of_another_shape_is_damage(stored: object) -> None:
 def test_an_index_whose_blocks_do_not_reach_up_to_it_is_damage() -> None:
     with pytest.raises(CorruptionError, match="end at byte 35, and the index begins at 34"):
         decode_index([[b"a"], [9, 10], NOTHING], PATH, Section(34, 99))
+
+
+# --- a block that is sound, and of another place -------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "key"), [(0, b"a"), (2, b"z")])
+def test_a_block_beyond_the_ends_of_the_table_is_damage(number: int, key: bytes) -> None:
+    """The first block has no separator before it and the last none behind: there the table's own
+    smallest and largest key tell."""
+    env = MemoryEnv()
+    rows = [(b"key%d" % each, 1, b"value") for each in range(3)]
+    write_sstable(env, PATH, rows, block_bytes=1)
+    forged = ForgedTable(env, PATH)
+    forged.blocks[number][0] = [key]
+    forged.save()
+    table = SSTableReader.open(env, PATH, 1, BlockCache(0))
+    with pytest.raises(CorruptionError, match="the block is not the one in the index") as caught:
+        list(table.entries())
+    assert caught.value.offset == table.offsets[number]
+    table.close()
