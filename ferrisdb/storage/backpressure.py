@@ -79,7 +79,8 @@ class Backpressure:
         excess = len(self._sources.now.level_zero) - self._options.compaction_slow_tables
         if excess < 0 or self._is_over():
             return
-        pace = self._options.compaction_slow_bytes_per_s / 2**excess
+        # Not less than a byte: an ingest may put thousands of tables into level 0 at once.
+        pace = max(1.0, self._options.compaction_slow_bytes_per_s / 2**excess)
         start_s = self._events.now_s()
         self._paid_until_s = max(self._paid_until_s, start_s) + new_bytes / pace
         wait_s = min(self._paid_until_s - start_s, MOST_WAIT_S)

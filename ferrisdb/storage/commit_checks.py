@@ -67,6 +67,7 @@ def require_ranges(deleted_ranges: Sequence[DeletedRange], live: int) -> tuple[D
     if live + len(found) > MAX_LIVE_RANGE_TOMBSTONES:
         raise TransactionTooLarge(
             f"{live} deleted ranges are alive, and {len(found)} more would pass {MAX_LIVE_RANGE_TOMBSTONES}",
-            hint="end transactions that are open for long and let compaction catch up; or delete key by key",
+            hint="end transactions that are open for long, or keep less of the past (retention_s), and let "
+            "compaction catch up; or delete key by key",
         )
     return found

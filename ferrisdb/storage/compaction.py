@@ -414,6 +414,7 @@ class Compactor:
             compaction_filter=self._options.compaction_filter,
             compression=self._options.compression.value,
             ingested=[(each.number, each.ingested_at) for each in compaction.inputs if each.ingested_at],
+            promised=[(each.number, each.properties.to_fields()) for each in compaction.inputs],
         )
 
     # --- the step from the old tables to the new ones

@@ -48,7 +48,7 @@ from ferrisdb.storage.file_names import table_name, unfinished_table_name
 from ferrisdb.storage.options import Compression
 from ferrisdb.storage.range_tombstones import NOTHING_DELETED, FlatView, RangeTombstone
 from ferrisdb.storage.sstable_format import TableProperties
-from ferrisdb.storage.sstable_reader import SSTableReader
+from ferrisdb.storage.sstable_reader import SSTableReader, not_the_one
 from ferrisdb.storage.sstable_writer import ROW_OVERHEAD_BYTES, write_sstable
 from ferrisdb.storage.version import Rows
 
@@ -74,6 +74,8 @@ class CompactionJob:
     """Of the outputs: the value of a `Compression`."""
     ingested: Sequence[tuple[int, int]] = ()
     """Of the inputs that were ingested, number and commit. The outputs have it in their rows."""
+    promised: Sequence[tuple[int, Sequence[int | bytes | None]]] = ()
+    """Of the inputs, number and `TableProperties.to_fields`: what their files must hold."""
 
     def encode(self) -> bytes:
         data: bytes = msgpack.packb(asdict(self))
@@ -118,18 +120,30 @@ def run_compaction(env: Env, job: CompactionJob, pace: Callable[[], None]) -> Co
     Raises CorruptionError for a damaged or missing input, FilterFailed, StorageError, DiskFull.
     The outputs begun by then stay behind.
     """
-    tables: list[SSTableReader] = []
+    opened: list[SSTableReader] = []
     try:
-        sources = []
-        ingested_at = dict(job.ingested)
-        for numbers in job.sources:
-            source = [_open_input(env, job.folder, number, ingested_at.get(number, 0)) for number in numbers]
-            tables += source
-            sources.append(source)
-        return _Compactor(env, job, pace).run(sources)
+        return _Compactor(env, job, pace).run(_opened_sources(env, job, opened))
     finally:
-        for table in tables:
+        for table in opened:
             table.close()
+
+
+def _opened_sources(env: Env, job: CompactionJob, opened: list[SSTableReader]) -> list[list[SSTableReader]]:
+    """The inputs. Each is in `opened` as soon as it is to be closed."""
+    ingested_at, promised = dict(job.ingested), dict(job.promised)
+    sources = []
+    for numbers in job.sources:
+        source: list[SSTableReader] = []
+        for number in numbers:
+            table = _open_input(env, job.folder, number, ingested_at.get(number, 0))
+            opened.append(table)
+            # Nobody may have read it since it was promised. Were it another one, its rows would get
+            # into the outputs, and with it would go the last sign that they are wrong.
+            if number in promised and table.properties.to_fields() != promised[number]:
+                raise not_the_one(join(job.folder, table_name(number)))
+            source.append(table)
+        sources.append(source)
+    return sources
 
 
 def _open_input(env: Env, folder: str, number: int, ingested_at: int) -> SSTableReader:

@@ -79,7 +79,7 @@ class RecoveryFinished(Event):
         cut = f", cut off {_size(self.cut_bytes)} of a torn end" if self.cut_bytes else ""
         return (
             f"recovered {_count(self.commits, 'commit')} from {_count(self.segments, 'log segment')}"
-            f"{cut}, opened {_count(len(self.tables), 'table')} in {_time(self.duration_s)}"
+            f"{cut}, found {_count(len(self.tables), 'table')} in {_time(self.duration_s)}"
         )
 
 

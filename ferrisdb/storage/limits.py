@@ -30,7 +30,7 @@ MAX_FILE_NUMBER = 2**63 - 1
 
 MAX_LIVE_RANGE_TOMBSTONES = 10_000
 """Deleted ranges are held in memory, and a commit that deletes one copies the list of them.
-Compaction settles them; only a snapshot that is open for long keeps many alive."""
+Compaction settles them; only a snapshot that is open for long, or a long retention, keeps many alive."""
 
 MAX_MEMTABLE_RANGE_TOMBSTONES = 1_000
 """A memtable with so many deleted ranges is full, however few keys it has: only those that are

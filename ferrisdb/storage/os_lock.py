@@ -84,9 +84,12 @@ def take_lock(path: str) -> OsFileLock:
                 raise _locked(path, os.getpid())
             if not _try_lock(descriptor):
                 raise _locked(path, _read_pid(descriptor))
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, b"%d\n" % os.getpid())
+            # On a disk without room the text fails and the lock holds: it must not keep anybody
+            # from opening a database to read it, or to make room.
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, b"%d\n" % os.getpid())
             held = _held[identity] = OsFileLock(descriptor, identity)
             return held
     except BaseException:

@@ -232,10 +232,11 @@ def _recover(
         for table in tables:
             table.close()
         raise
+    # Also one without commits. It may have a mark of the last commit before it, and were it to stay
+    # live while an ingest makes the next one, which is in no log, that mark would look like damage.
     sealed = tuple(
         SealedMemtable(segment.memtable, segment.number, following.number, segment.last_timestamp)
         for segment, following in reversed(list(pairwise(segments)))
-        if segment.memtable.version_count or segment.deleted_ranges
     )
     level_zero, levels = arranged(manifest.state, tables)
     in_log = chain.from_iterable(segment.deleted_ranges for segment in segments)

@@ -9,6 +9,11 @@
 Compaction keeps of each key every version above the watermark and the newest at or below it.
 So a read at any commit of the last hour finds what it found then. The samples err on the late
 side, and so does this: a version may stay somewhat longer than it must, never shorter.
+
+Limits: a deleted range stays alive as long as what it has deleted, and there may be at most
+MAX_LIVE_RANGE_TOMBSTONES of them. Kept is what a database that was opened with a retention had;
+one opening without it lets the past go. A compaction filter of the user's is not held back by more
+than the watermark: what it does not want is gone from the past that is kept, too.
 """
 
 from __future__ import annotations

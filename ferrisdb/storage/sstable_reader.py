@@ -24,9 +24,10 @@ it, and the others leave it out:
 A table that recovery finds is *promised*: the manifest says what is in it, which is all that
 the tree, compactions and statistics ask about, and nothing is read. Whoever asks for a key first
 reads index and filter, and finds out whether the promise was true; others who come meanwhile
-wait. So a database opens in a time that does not grow with its tables. The hot path pays one
-comparison with None; `__getattr__`, which is called only for what is missing, would cost more,
-since CPython 3.11 specializes no attribute of a class that has one.
+wait. A compaction opens files itself, perhaps in another process, and compares them, too. So a
+database opens in a time that does not grow with its tables. The hot path pays one comparison
+with None; `__getattr__`, which is called only for what is missing, would cost more, since CPython
+3.11 specializes no attribute of a class that has one.
 
 A reader trusts nothing it has not checked: each block's checksum, and that its keys lie
 between the separators around it. Damage is a CorruptionError with the file and the offset of

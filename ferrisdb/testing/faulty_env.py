@@ -71,6 +71,8 @@ class FaultyEnv:
         """Told of every call before it is made, reads included. What it raises, the call raises."""
         self._inner = inner
         self._mutex = threading.RLock()
+        self._names: dict[str, set[str]] = {}
+        """Of a file with several: all its names, by each of them."""
 
     def heal(self, *, free_bytes: int | None = None) -> None:
         """No call fails from now on, but for want of space beyond `free_bytes`."""
@@ -96,16 +98,26 @@ class FaultyEnv:
 
     def rename(self, source: str, target: str) -> None:
         self._meet(f"rename {source} to {target}")
-        self._give_back(target)
+        self._give_back_name(target)
         self._inner.rename(source, target)
+        with self._mutex:
+            names = self._names.pop(source, None)
+            if names is not None:
+                self._names[target] = names
+                names.symmetric_difference_update((source, target))
 
     def link(self, source: str, target: str) -> bool:
         self._meet(f"link {source} as {target}")
-        return self._inner.link(source, target)
+        is_linked = self._inner.link(source, target)
+        if is_linked:
+            with self._mutex:
+                names = self._names[target] = self._names.setdefault(source, {source})
+                names.add(target)
+        return is_linked
 
     def remove(self, path: str) -> None:
         self._meet(f"remove {path}")
-        self._give_back(path)
+        self._give_back_name(path)
         self._inner.remove(path)
 
     def make_directory(self, path: str) -> None:
@@ -210,6 +222,14 @@ class FaultyEnv:
         if self.free_bytes is not None:
             self.free_bytes -= length
 
+    def _give_back_name(self, path: str) -> None:
+        """The file keeps its room for as long as it has another name."""
+        with self._mutex:
+            others = self._names.pop(path, set())
+            others.discard(path)
+            if not others:
+                self._give_back(path)
+
     def _give_back(self, path: str, kept_bytes: int = 0) -> None:
         with self._mutex:
             if self.free_bytes is None or not self._inner.exists(path):
@@ -232,7 +252,7 @@ class _FaultyFile:
 
     def reserve(self, length: int) -> None:
         self._env._reserve(self._path, self._file, length)
-        self._reserved_bytes = length
+        self._reserved_bytes += length
 
     def truncate(self, size_bytes: int) -> None:
         self._env._meet(f"truncate {self._path} to {size_bytes} bytes")

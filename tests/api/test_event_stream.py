@@ -35,7 +35,7 @@ def test_what_happened_before_anybody_listened_is_still_known(tmp_path: Path) ->
         (recovered,) = db.event_history()
         assert isinstance(recovered, RecoveryFinished)
         assert recovered.commits == 1
-        assert str(recovered).startswith("recovered 1 commit from 1 log segment, opened 0 tables in ")
+        assert str(recovered).startswith("recovered 1 commit from 1 log segment, found 0 tables in ")
 
 
 def test_an_iteration_with_a_timeout_ends_when_nothing_comes() -> None:

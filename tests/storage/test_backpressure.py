@@ -6,8 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from ferrisdb.storage.backpressure import Backpressure
 from ferrisdb.storage.engine import Engine
-from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.storage.event_hub import EventHub
+from ferrisdb.storage.level import EMPTY_LEVELS
+from ferrisdb.storage.memtable_kinds import new_memtable
+from ferrisdb.storage.options import Durability, MemtableKind, StorageOptions
+from ferrisdb.storage.sources import LiveSources, Sources
+from ferrisdb.storage.statistics import CompactionStatistics
 from tests.storage.test_compaction import SteeredEnv
 
 MEBIBYTE = 1024 * 1024
@@ -94,3 +100,13 @@ def test_where_level_0_is_only_just_too_full_the_same_commits_go_on(engine_with:
     for number in range(2):
         at_the_mark.commit({b"%d" % number: b"x" * 1024})
     assert at_the_mark.statistics().slowed_groups == 0
+
+
+def test_thousands_of_tables_in_level_0_as_of_an_ingest_are_no_division_by_zero() -> None:
+    sources = LiveSources(
+        Sources(new_memtable(MemtableKind.SORTED), (), (), EMPTY_LEVELS), EventHub(lambda: 0.0)
+    )
+    sources.now = replace(sources.now, level_zero=(None,) * 2000)  # type: ignore[arg-type]
+    statistics = CompactionStatistics()
+    Backpressure(OPTIONS, sources, statistics, lambda: False).slow_down(0)
+    assert statistics.slowed_groups == 0, "nothing was written that is to be waited for"

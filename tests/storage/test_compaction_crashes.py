@@ -8,6 +8,7 @@ ask for, and be compacted to the end by the next one who opens it.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -108,9 +109,14 @@ def check(fs: CrashFS, options: StorageOptions, where: str) -> None:
     engine.close()
 
 
+# Where the edit begins a new manifest, that syncs the folder once more, and would hide that the
+# names of the outputs were not synced before.
+@pytest.mark.parametrize("manifest_bytes", [TINY.manifest_bytes, 1 << 20], ids=["rolls over", "grows"])
 @pytest.mark.parametrize("style", STYLES)
-def test_a_crash_at_any_call_of_a_compaction_loses_nothing(style, capsys, monkeypatch) -> None:
-    options = STYLES[style]
+def test_a_crash_at_any_call_of_a_compaction_loses_nothing(
+    style, manifest_bytes, capsys, monkeypatch
+) -> None:
+    options = replace(STYLES[style], manifest_bytes=manifest_bytes)
     monkeypatch.setattr(compaction_module, "FIRST_PAUSE_S", 0.0001)
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
@@ -119,6 +125,8 @@ def test_a_crash_at_any_call_of_a_compaction_loses_nothing(style, capsys, monkey
     call_count = compact(whole, options)
     kinds = {call.split()[0] for call in whole.calls[:call_count]}
     assert kinds >= {"create", "append", "sync", "rename", "sync_directory", "remove"}
+    rolls_over = any("CURRENT" in call for call in whole.calls[:call_count])
+    assert rolls_over == (manifest_bytes == TINY.manifest_bytes)
     disk_count = 0
     number = 0
     while True:
@@ -132,5 +140,8 @@ def test_a_crash_at_any_call_of_a_compaction_loses_nothing(style, capsys, monkey
             check(disk, options, f"seed {seed}, call {number} ({fs.calls[-1]}), {how}")
             disk_count += 1
     with capsys.disabled():
-        print(f"\n  {style} compaction: {number - 1} calls, {disk_count} disks", end="")
+        print(
+            f"\n  {style} compaction, manifest of {manifest_bytes}: {number - 1} calls, {disk_count} disks",
+            end="",
+        )
     assert number > 20

@@ -247,6 +247,36 @@ def test_only_what_was_looked_for_in_vain_is_remembered(env: MemoryEnv, clock: C
     engine.close()
 
 
+def test_what_is_ingested_ages_from_its_commit_on(env: MemoryEnv, clock: Clock) -> None:
+    engine = Engine.open(env, "db", replace(TINY, expiries=(Expiry(b"s", 60),)))
+    engine.collect_below(lambda: engine.visible_timestamp)
+    engine.ingest([(b"s%03d" % number, b"x" * 40) for number in range(30)])
+    # When nobody commits or flushes anything behind it.
+    clock.now_s += 59
+    engine.wait_until_compacted()
+    assert len(contents(engine)) == 30
+    clock.now_s += 2
+    engine.wait_until_compacted()
+    assert contents(engine) == {}
+    engine.close()
+
+
+def test_what_has_expired_is_not_rewritten_while_somebody_may_read_below_it(
+    env: MemoryEnv, clock: Clock
+) -> None:
+    """It would be as it was, and be rewritten again, without an end."""
+    engine = Engine.open(env, "db", replace(TINY, expiries=(Expiry(b"s", 60),)))
+    for _ in range(3):
+        engine.commit({b"s": b"x"})
+        engine.flush()
+    clock.now_s += 100
+    sources, watch = engine._sources.now, engine._compactor.expiry
+    assert watch.expired() == ((b"s", 3),)
+    assert watch.pick(sources, 0, watch.expired()) is None
+    assert watch.pick(sources, 3, watch.expired()) is not None
+    engine.close()
+
+
 def test_an_older_version_does_not_come_back_to_life(env: MemoryEnv, clock: Clock) -> None:
     engine = Engine.open(env, "db", replace(TINY, expiries=(Expiry(b"s", 3600),)))
     engine.collect_below(lambda: engine.visible_timestamp)

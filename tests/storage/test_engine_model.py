@@ -3,7 +3,8 @@
 The model is the history: what each commit wrote, in order. To read at a timestamp is to play
 the history up to it. The engine does the same work through logs, memtables, tables, levels
 and compactions, is closed, killed and opened again with other options, and must never differ:
-not at the newest timestamp and not at any snapshot that is held. Nor may what is made of it:
+not at the newest timestamp, not at any snapshot that is held, and not at what was there when the
+time began that is kept. Nor may what is made of it:
 
     checkpoint     equals the database, and what is done to it stays in it
     backup         of one store, restored at any later time: the database as it was then
@@ -11,6 +12,8 @@ not at the newest timestamp and not at any snapshot that is held. Nor may what i
 """
 
 from __future__ import annotations
+
+from bisect import bisect_right
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -66,6 +69,7 @@ option_grid = st.builds(
     max_flushing_memtables=st.sampled_from([1, 3]),
     compaction=st.sampled_from(CompactionStyle),
     compression=st.sampled_from(Compression),
+    retention_s=st.sampled_from([0.0, 100.0]),
 )
 
 
@@ -76,6 +80,12 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
     @initialize(options=option_grid)
     def create(self, options: StorageOptions) -> None:
         self.env = MemoryEnv()
+        self.now_s = 1e9
+        self.env.time_of_day = lambda: self.now_s
+        self.committed_s: list[float] = []
+        """When each commit was made."""
+        self.collected_below = 0
+        """What was there before this commit may have gone when the database was open before."""
         self.history: list[dict[bytes, bytes | None]] = []
         self.states: list[dict[bytes, bytes]] = [{}]
         self.snapshots: list[int] = []
@@ -88,6 +98,7 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
         self.open(options)
 
     def open(self, options: StorageOptions) -> None:
+        self.retention_s = options.retention_s
         self.engine = Engine.open(self.env, FOLDER, options)
         self.engine.collect_below(self.oldest_snapshot)
 
@@ -148,9 +159,7 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
     @rule(options=option_grid)
     def close_and_open(self, options: StorageOptions) -> None:
         self.engine.close()
-        # What nobody holds across a close may be collected: the snapshots are gone, as those
-        # of a process are.
-        self.snapshots = []
+        self.end_session()
         report = check_folder(self.env, FOLDER)
         assert report.findings == ()
         self.open(options)
@@ -159,10 +168,20 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
     def kill_and_open(self, options: StorageOptions) -> None:
         # The files as they stand, perhaps in the middle of a flush or a compaction.
         killed, self.env = self.engine, self.env.copy()
-        self.snapshots = []
+        self.end_session()
         self.close_reader()
         self.open(options)
         killed.close()
+
+    def end_session(self) -> None:
+        # What nobody holds across a close may be collected: the snapshots are gone, as those
+        # of a process are.
+        self.snapshots = []
+        self.collected_below = self.oldest_kept()
+
+    @rule(seconds=st.sampled_from([0.5, 7.0, 60.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now_s += seconds
 
     # --- copies
 
@@ -293,9 +312,16 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
             assert verify_backups(self.store).findings == ()
 
     def readable(self) -> set[int]:
-        return {len(self.history), *self.snapshots}
+        return {len(self.history), *self.snapshots, self.oldest_kept()}
+
+    def oldest_kept(self) -> int:
+        """What was visible so long ago is still there, if no session before kept less."""
+        if not self.retention_s:
+            return len(self.history)
+        return max(self.collected_below, bisect_right(self.committed_s, self.now_s - self.retention_s))
 
     def remember(self, written: dict[bytes, bytes | None]) -> None:
+        self.committed_s.append(self.now_s)
         self.history = [*self.history, written]
         after = {**self.states[-1], **written}
         self.states.append({key: value for key, value in after.items() if value is not None})

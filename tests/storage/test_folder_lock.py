@@ -1,5 +1,6 @@
 """One process owns the folder; the others learn which; and a forked child is another process."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ferrisdb.errors import DatabaseLocked, InterfaceError, StorageError, render
+from ferrisdb.storage import os_lock
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.os_env import OsEnv
 
@@ -56,6 +58,29 @@ def test_the_same_process_is_refused_too_and_by_whatever_path(tmp_path: Path) ->
         assert "this process" in caught.value.hint
     engine.close()
     Engine.open(OsEnv(), folder).close()
+
+
+def test_on_a_disk_without_any_room_a_database_opens_and_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = (tmp_path / "shop.ferris").as_posix()
+    engine = Engine.open(OsEnv(), folder)
+    engine.commit({b"a": b"1"})
+    engine.close()
+
+    def no_room(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", no_room)
+    engine = Engine.open(OsEnv(), folder)
+    assert engine.read(b"a", engine.visible_timestamp) == b"1"
+    # Only who holds it cannot be said, for there is no room for that.
+    monkeypatch.setattr(os_lock, "_held", {})
+    with pytest.raises(DatabaseLocked, match="is held by another process"):
+        Engine.open(OsEnv(), folder)
+    with pytest.raises(StorageError, match="No space left"):
+        engine.commit({b"a": b"2"})
+    engine.close()
 
 
 def test_a_released_lock_names_nobody(tmp_path: Path) -> None:

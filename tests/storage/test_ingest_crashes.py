@@ -6,6 +6,8 @@ does, since a commit between two records is in no log; the manifest names tables
 not on the disk; half of the tables are there.
 """
 
+import contextlib
+import itertools
 import os
 import random
 from dataclasses import replace
@@ -20,6 +22,7 @@ from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.file_header import HEADER_BYTES
 from ferrisdb.storage.options import Durability, RecoveryMode
 from ferrisdb.storage.salvage import salvage
+from ferrisdb.testing import FaultyEnv
 from ferrisdb.testing.crash_fs import CrashFS
 
 FOLDER = "db"
@@ -169,6 +172,43 @@ def test_opening_removes_what_a_crash_has_left_of_an_ingest() -> None:
         engine.close()
     assert call > 20
     assert left > 20
+
+
+def test_a_mark_without_a_commit_is_not_left_behind_an_ingest() -> None:
+    # Given a log that has nothing but a mark: its one commit was interrupted, and cut off again.
+    fs = CrashFS()
+    env = FaultyEnv(fs)
+    engine = Engine.open(env, FOLDER, TINY)
+
+    def interrupt(call: str) -> None:
+        if call.startswith("sync") and call.endswith(".wal"):
+            env.before_call = lambda call: None
+            raise KeyboardInterrupt
+
+    env.before_call = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        engine.commit({b"a": b"1"})
+    engine.close()
+    assert fs.contents()["db/000001.wal"][16:].endswith(b"\x92\x90\x90")
+    # When an ingest begins the next segment, and is cut off at any call,
+    tried = 0
+    for number in itertools.count(1):
+        crashing = fs.after_kill(crash_at=number)
+        with contextlib.suppress(Error):
+            Engine.open(crashing, FOLDER, TINY).ingest([(b"k", b"1")])
+        if not crashing.has_crashed:
+            break
+        for loss, disk in crashing.disks_after_crash():
+            # then the next ingest leaves a log that is whole: the mark is of a commit before it.
+            engine = Engine.open(disk, FOLDER, TINY)
+            engine.ingest([(b"k", b"2")])
+            engine.close()
+            assert check_folder(disk, FOLDER).findings == (), (crashing.calls[-1], loss)
+            engine = Engine.open(disk, FOLDER, TINY)
+            assert contents(engine) == {b"k": b"2"}, (crashing.calls[-1], loss)
+            engine.close()
+            tried += 1
+    assert tried > 20
 
 
 def test_a_mark_in_a_segment_that_a_crash_has_cut_off_does_not_count_behind_an_ingest() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ferrisdb.errors import CorruptionError, InterfaceError
+from ferrisdb.errors import CorruptionError, InterfaceError, StorageError
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.check import check_folder
 from ferrisdb.storage.engine import Engine
@@ -18,6 +19,7 @@ from ferrisdb.storage.manifest import ManifestEdit, TableEntry
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.obsolete_tables import ObsoleteTables, Unread
 from ferrisdb.storage.options import StorageOptions
+from ferrisdb.storage.os_env import OsEnv
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.sstable_writer import write_sstable
 
@@ -170,6 +172,34 @@ def test_another_table_than_the_manifest_names_gives_no_row(changes: dict[str, o
         assert error.value.file == f"db/{table_name(wrong.number)}"
     engine.close()
     assert any(finding.file == error.value.file for finding in check_folder(env, "db").findings)
+
+
+@pytest.mark.parametrize("process_bytes", [0, 1 << 30], ids=["in a child", "in the thread"])
+def test_another_table_than_the_manifest_names_is_not_compacted_into_those_that_are_right(
+    process_bytes: int, tmp_path: Path
+) -> None:
+    # Given two databases with tables of the same number, of as many rows, of the same keys.
+    options = StorageOptions(compaction_start_tables=3, compaction_process_bytes=process_bytes)
+    env = OsEnv()
+    for folder, value in (("right", b"right"), ("other", b"other")):
+        engine = Engine.open(env, f"{tmp_path}/{folder}", options)
+        for first in (0, 1):
+            engine.commit({b"key%03d" % number: value for number in range(first, 40, 2)})
+            engine.flush()
+        swapped = engine._sources.now.level_zero[0].number
+        engine.close()
+    # When one gets into the place of the other, and the first who reads it is a compaction,
+    right = tmp_path / "right" / table_name(swapped)
+    right.write_bytes((tmp_path / "other" / table_name(swapped)).read_bytes())
+    engine = Engine.open(env, f"{tmp_path}/right", options)
+    engine.commit({b"one": b"more"})
+    engine.flush()
+    # then it says so, and the right tables are still there for whoever has the right file.
+    with pytest.raises(StorageError, match=f"not the one that the manifest names .*{table_name(swapped)}"):
+        engine.wait_until_compacted()
+    assert engine.statistics().compactions == 0
+    engine.close()
+    assert [finding.file for finding in check_folder(env, f"{tmp_path}/right").findings] == [str(right)]
 
 
 @pytest.mark.parametrize("missing", ["tombstone_count", "fewest_keys", "blocks_checksum"])

@@ -198,6 +198,35 @@ def test_a_reader_between_every_two_calls_of_the_writer_sees_one_moment(style, c
         print(f"\n  {style}: {looks[0]} looks", end="")
 
 
+def test_an_ingest_that_a_reader_has_seen_is_not_taken_back_by_a_power_cut():
+    """It is in no log: the manifest's edit is all that there is of it."""
+    fs = CrashFS()
+    env = FaultyEnv(fs)
+    # Not an edit that begins a new manifest: that one is on the disk before it is named.
+    writer = Engine.open(env, FOLDER, replace(SMALL, manifest_bytes=1 << 20))
+    writer.commit({b"a": b"1"})
+    states = [{}, {b"a": b"1"}, {b"a": b"2", b"b": b"2"}]
+    seen: list[int] = []
+
+    def look(call: str) -> None:
+        reader = ReadOnlyEngine.open(fs, FOLDER, SMALL)
+        seen.append(reader.visible_timestamp)
+        assert rows_in(reader) == states[seen[-1]], call
+        reader.close()
+        cut = Engine.open(fs.after_crash(Loss.EVERYTHING), FOLDER, SMALL)
+        assert cut.visible_timestamp >= seen[-1] and rows_in(cut) == states[cut.visible_timestamp], call
+        cut.close()
+
+    failures: list[BaseException] = []
+    env.before_call = one_at_a_time(look, failures)
+    writer.ingest(sorted(states[2].items()))
+    env.before_call = lambda call: None
+    if failures:
+        raise failures[0]
+    assert set(seen) == {1, 2}
+    writer.close()
+
+
 @pytest.mark.parametrize("is_new", [True, False], ids=["opening", "refreshing"])
 def test_a_writer_between_every_two_calls_of_a_reader_does_not_disturb_it(is_new):
     """The writer does all it can at one call of the reader; each call in its turn."""

@@ -49,6 +49,7 @@ def check_tree(engine: Engine) -> None:
             seen_oldest.update(in_table)
     in_manifest = [(entry.level, entry.number) for entry in engine._manifest.state.tables]
     assert in_manifest == [(level, table.number) for level in range(7) for table in sources.tables_of(level)]
+    assert engine._manifest.state.last_timestamp == sources.flushed_timestamp
 
 
 def check_shape(engine: Engine) -> None:
