@@ -15,7 +15,10 @@ SQLSTATE codes follow PostgreSQL (its manual, appendix A).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+if TYPE_CHECKING:
+    from ferrisdb.txn.conflict import Conflict
 
 
 class Warning(Exception):
@@ -247,11 +250,39 @@ class Retryable(OperationalError):
 
 
 class SerializationFailure(Retryable):
+    """`conflict` says with whom, and about what, where that is known."""
+
     sqlstate = "40001"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: int | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+        conflict: Conflict | None = None,
+    ) -> None:
+        super().__init__(message, position=position, detail=detail, hint=hint)
+        self.conflict = conflict
 
 
 class DeadlockDetected(Retryable):
+    """`conflict` is the circle of those who wait, where that is known."""
+
     sqlstate = "40P01"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: int | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+        conflict: Conflict | None = None,
+    ) -> None:
+        super().__init__(message, position=position, detail=detail, hint=hint)
+        self.conflict = conflict
 
 
 class SnapshotTooOld(Retryable):

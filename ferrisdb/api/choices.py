@@ -78,6 +78,8 @@ def isolation_level(given: IsolationLevel | str) -> IsolationLevel:
         return given
     if given == "repeatable read":
         return IsolationLevel.SNAPSHOT
+    if given == "read uncommitted":
+        return IsolationLevel.READ_COMMITTED
     for level in IsolationLevel:
         if given == level.value:
             return level

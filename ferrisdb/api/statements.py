@@ -100,6 +100,13 @@ class Statements:
         """The one that is open; the same before and after a session has taken it over."""
         return self._transaction if self._session is None else self._session.transaction
 
+    def begin_statement(self, text: str = "") -> None:
+        """An operation on bytes begins, in the open transaction."""
+        if self._session is not None:
+            self._session.begin_statement(text)
+        elif self._transaction is not None:
+            self._transaction.begin_statement(text)
+
     def commit(self) -> None:
         """Raises NoActiveTransaction; InFailedTransaction, and then it is rolled back."""
         self.lease.require_usable()

@@ -13,6 +13,9 @@ After an error of a statement the transaction has failed, as in PostgreSQL: noth
 `rollback`, or the end of the nested `transaction()` that the error leaves, goes on from
 there. Committing a failed transaction is an error, and never a silent rollback.
 
+At read committed each operation on bytes is a statement of its own: it sees what is committed
+when it is called. A scan sees that to its end.
+
 A transaction is used by one thread at a time.
 """
 
@@ -63,6 +66,7 @@ class Transaction:
         if begun is None:
             broken("a session that has begun has a transaction")
         self._store_transaction: StoreTransaction = begun
+        self._is_read_committed = begun.isolation is IsolationLevel.READ_COMMITTED
 
     @property
     def is_open(self) -> bool:
@@ -253,6 +257,8 @@ class Transaction:
         self._statements.lease.require_usable()
         if status is SessionStatus.FAILED:
             raise InFailedTransaction("a statement of this transaction failed", hint="roll it back")
+        if self._is_read_committed:
+            self._statements.begin_statement()
         return self._store_transaction
 
 

@@ -41,7 +41,7 @@ from ferrisdb.immutable import immutable
 from ferrisdb.query.keyspace import CATALOG_NAMES, CATALOG_VERSION, NEXT_TABLE_ID, name_key, names_range
 from ferrisdb.query.schema import Column, Index, Table
 from ferrisdb.query.types import Kind, SqlType
-from ferrisdb.txn.api import Transaction
+from ferrisdb.txn.api import IsolationLevel, Transaction
 
 _TABLE, _INDEX = "t", "i"
 _VERSION_BYTES = 16
@@ -149,6 +149,13 @@ def table_key(name: str) -> bytes:
     return name_key(name)
 
 
+def lock_catalog(tx: Transaction) -> None:
+    """At read committed, before DDL looks at the catalog: from here on what it sees is the newest,
+    and stays so."""
+    tx.lock([CATALOG_VERSION])
+    tx.begin_statement()
+
+
 def create_table(  # noqa: PLR0917
     tx: Transaction,
     view: CatalogView,
@@ -187,6 +194,7 @@ def replace_table(tx: Transaction, table: Table) -> None:
     """
     _begin_change(tx)
     old = _stored(tx, table)
+    _keep_writers_out(tx, table)
     kept = {index.name for index in old.indexes}
     wanted = {index.name for index in table.indexes}
     _claim(tx, [index.name for index in table.indexes if index.name not in kept])
@@ -201,6 +209,7 @@ def drop_table(tx: Transaction, table: Table) -> None:
     Conflicts with every other DDL transaction. Raises SerializationFailure.
     """
     _begin_change(tx)
+    _keep_writers_out(tx, table)
     for index in _stored(tx, table).indexes:
         tx.delete(name_key(index.name))
     tx.delete(table_key(table.name))
@@ -212,9 +221,15 @@ def next_index_id(table: Table) -> int:
 
 
 def _begin_change(tx: Transaction) -> None:
-    # Before any look at the catalog: from here on no other DDL transaction can change it,
-    # so what is read below stays true at read committed as well.
+    # Before any look at the catalog: from here on no other DDL transaction can change it.
     tx.put(CATALOG_VERSION, os.urandom(_VERSION_BYTES))
+
+
+def _keep_writers_out(tx: Transaction, table: Table) -> None:
+    tx.lock([table_key(table.name)])
+    if tx.isolation is IsolationLevel.READ_COMMITTED:
+        # What it waited for has written rows, and they are not in the statement's snapshot.
+        tx.begin_statement()
 
 
 def _claim(tx: Transaction, names: Sequence[str]) -> None:

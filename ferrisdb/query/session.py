@@ -138,6 +138,14 @@ class Session:
             self._check_usable()
             self._begin(isolation, read_only, durability)
 
+    def begin_statement(self, text: str) -> None:
+        """For a program that uses the open transaction past SQL: a statement of its own begins.
+        Nothing without one."""
+        with self._guard:
+            self._check_usable()
+            if self._state is not None and not self._state.is_failed:
+                self._state.begin_statement(text)
+
     def take_over(self, transaction: Transaction, begun_at: datetime) -> None:
         """Go on with a transaction that was begun without a session. Within the guard."""
         self._state = TransactionState(transaction, StatementRunner(self._shared, transaction, begun_at))
@@ -167,7 +175,7 @@ class Session:
             self._check_usable()
             if self._state is not None and not self._state.is_failed:
                 return tuple(self._shared.catalog.view(self._state.transaction).tables())
-            transaction = self._begin_alone(read_only=True)
+            transaction = self._begin_alone("", read_only=True)
             try:
                 return tuple(self._shared.catalog.view(transaction).tables())
             finally:
@@ -193,11 +201,11 @@ class Session:
             return self._query(parsed, given)
         if isinstance(syntax, ChangeStatement):
             word = type(syntax).__name__.upper()
-            count = self._writing(word, lambda runner: runner.change(parsed, given))
+            count = self._writing(parsed, word, lambda runner: runner.change(parsed, given))
             return Result(word, row_count=count)
         check_parameters(parsed, given)
         if isinstance(syntax, SchemaStatement):
-            return Result(self._define(syntax))
+            return Result(self._define(parsed, syntax))
         return Result(self._control(syntax))
 
     def _execute_many(self, parsed: ParsedStatement, rows: Iterable[ParameterRow]) -> int:
@@ -208,7 +216,7 @@ class Session:
                 "execute_many runs INSERT, UPDATE or DELETE", hint="run other statements with execute"
             )
         word = type(syntax).__name__.upper()
-        return self._writing(word, lambda runner: runner.change_many(parsed, rows))
+        return self._writing(parsed, word, lambda runner: runner.change_many(parsed, rows))
 
     def _query(self, parsed: ParsedStatement, given: Parameters) -> Result:
         state = self._state
@@ -219,13 +227,14 @@ class Session:
             if error is not None:
                 state.fail()
 
+        state.begin_statement(parsed.sql)
         result = _result(state.runner, parsed, given, guard=self._guard, end=end, abandon=_nothing)
         if not result.is_complete:
             state.watch(result)
         return result
 
     def _query_alone(self, parsed: ParsedStatement, given: Parameters) -> Result:
-        transaction = self._begin_alone(read_only=True)
+        transaction = self._begin_alone(parsed.sql, read_only=True)
         shared = self._shared
         runner = StatementRunner(shared, transaction, shared.clock())
 
@@ -251,12 +260,12 @@ class Session:
             self._streaming.add(result)
         return result
 
-    def _define(self, syntax: SchemaStatement) -> str:
+    def _define(self, parsed: ParsedStatement, syntax: SchemaStatement) -> str:
         word = schema_word(syntax)
-        self._writing(word, lambda runner: runner.define(syntax))
+        self._writing(parsed, word, lambda runner: runner.define(syntax))
         return word
 
-    def _writing(self, word: str, work: Callable[[StatementRunner], T]) -> T:
+    def _writing(self, parsed: ParsedStatement, word: str, work: Callable[[StatementRunner], T]) -> T:
         """Do `work` in the open transaction, or in one of its own."""
         if self._store.is_read_only:
             raise ReadOnlyStore(f"execute {word}")
@@ -264,8 +273,9 @@ class Session:
         if state is not None:
             _check_writable(state.transaction, word)
             state.settle_results()
+            state.begin_statement(parsed.sql)
             return work(state.runner)
-        transaction = self._begin_alone(read_only=False)
+        transaction = self._begin_alone(parsed.sql, read_only=False)
         try:
             done = work(StatementRunner(self._shared, transaction, self._shared.clock()))
             transaction.commit()
@@ -311,9 +321,11 @@ class Session:
         runner = StatementRunner(self._shared, transaction, self._shared.clock())
         self._state = TransactionState(transaction, runner)
 
-    def _begin_alone(self, *, read_only: bool) -> Transaction:
+    def _begin_alone(self, text: str, *, read_only: bool) -> Transaction:
         self._shared.end_abandoned()
-        return self._store.begin(self._default_isolation, read_only=read_only)
+        transaction = self._store.begin(self._default_isolation, read_only=read_only)
+        transaction.begin_statement(text)
+        return transaction
 
     def _commit(self) -> bool:
         """False when the transaction had failed and was rolled back instead."""

@@ -8,7 +8,8 @@ Which transaction, and what becomes of it, is the session's business.
 
 A statement that changes rows first takes its table's catalog key in share mode, which DDL
 writes. So no writer works on a table while it is altered, and one whose snapshot is older
-than a committed DDL gets a SerializationFailure instead of writing rows in an old shape.
+than a committed DDL gets a SerializationFailure instead of writing rows in an old shape. At
+read committed it is prepared anew, on the newest catalog.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datetime import datetime
 
 from ferrisdb.errors import UndefinedParameter, broken
 from ferrisdb.query import ast
-from ferrisdb.query.catalog import CatalogView, table_key
+from ferrisdb.query.catalog import CatalogView, lock_catalog, table_key
 from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.define.statements import SchemaStatement, run_schema_statement
 from ferrisdb.query.parameters import NO_PARAMETERS, Parameters
@@ -80,6 +81,8 @@ class StatementRunner:
 
     def define(self, syntax: SchemaStatement) -> None:
         """Run a CREATE or DROP."""
+        if self._transaction.isolation is IsolationLevel.READ_COMMITTED:
+            lock_catalog(self._transaction)
         catalog = self._see_catalog()
         self.forget_catalog()
         run_schema_statement(syntax, self.execution(NO_PARAMETERS), catalog)
@@ -98,11 +101,15 @@ class StatementRunner:
 
     def prepare_change(self, parsed: ParsedStatement, given: Parameters) -> PreparedChange:
         """As `prepare`, and its table is locked against DDL."""
-        prepared = self.prepare(parsed, given)
-        if isinstance(prepared, (PreparedQuery, PreparedExplain)):
-            broken("a change is prepared as one")
-        self._transaction.lock([table_key(prepared.table_name)], LockMode.SHARE)
-        return prepared
+        while True:
+            prepared = self.prepare(parsed, given)
+            if isinstance(prepared, (PreparedQuery, PreparedExplain)):
+                broken("a change is prepared as one")
+            locked = self._transaction.lock([table_key(prepared.table_name)], LockMode.SHARE)
+            if not locked.changed:
+                return prepared
+            # At read committed: the table was altered after the statement had seen it.
+            self._transaction.begin_statement(parsed.sql)
 
     def _see_catalog(self) -> CatalogView:
         catalog = self._shared.catalog.view(self._transaction)

@@ -27,7 +27,7 @@ import weakref
 from ferrisdb.errors import Error, InFailedTransaction, InvalidSavepoint
 from ferrisdb.query.result import Result
 from ferrisdb.query.statement_runner import StatementRunner
-from ferrisdb.txn.api import Savepoint, Transaction
+from ferrisdb.txn.api import IsolationLevel, Savepoint, Transaction
 
 
 class SessionStatus(enum.Enum):
@@ -55,6 +55,14 @@ class TransactionState:
         # The store ends a transaction by itself when it is a deadlock's victim or when the
         # store is closed; whoever asked for that may have been using it without SQL.
         return self._has_failed or not self.transaction.is_open
+
+    def begin_statement(self, text: str) -> None:
+        """The next statement, `text`, is about to run."""
+        if self.transaction.isolation is IsolationLevel.READ_COMMITTED:
+            # Results that are still being read look up rows in the snapshot of their statement,
+            # and it goes now.
+            self.settle_results()
+        self.transaction.begin_statement(text)
 
     def fail(self) -> None:
         """After any error of a statement."""

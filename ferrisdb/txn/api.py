@@ -14,6 +14,13 @@ Keys and values are bytes. Keys are ordered as bytes. Keys that begin with 0xFF 
 the SQL layer (as FoundationDB keeps them for its system data); the rest are the user's.
 
 A transaction is used by one thread at a time. Different transactions run side by side.
+
+A transaction is a row of statements. What a statement sees depends on the level:
+
+    read committed    BEGIN   [ s1 reads at 5 ]   [ s2 reads at 9 ]   COMMIT
+    snapshot          BEGIN   [ s1 reads at 5 ]   [ s2 reads at 5 ]   COMMIT
+
+Whoever uses a transaction says where a statement begins (`begin_statement`).
 """
 
 from __future__ import annotations
@@ -46,6 +53,27 @@ class LockMode(enum.Enum):
     """Nobody else may share or write the key until this transaction ends."""
 
 
+class Waiting(enum.Enum):
+    """What `lock` does about a key that another open transaction holds."""
+
+    WAIT = "wait"
+    NOWAIT = "nowait"
+    """Raise LockNotAvailable."""
+    SKIP_LOCKED = "skip locked"
+    """Leave it out and say so."""
+
+
+@immutable
+class Locked:
+    """What `lock` met. Both are empty as a rule."""
+
+    skipped: tuple[bytes, ...] = ()
+    """Keys that others hold, and that were left out. Only with SKIP_LOCKED."""
+    changed: tuple[bytes, ...] = ()
+    """Keys, now held, that others have committed after the statement's snapshot. Only at read
+    committed: whoever chose them by what that snapshot shows looks again, with `get_newest`."""
+
+
 @immutable
 class StoreLimits:
     key_bytes: int
@@ -57,8 +85,13 @@ class StoreLimits:
 class Transaction(Protocol):
     """One transaction: a snapshot of the whole store, and changes that only it sees.
 
-    The snapshot is taken at the first read, write or lock, not at begin.
+    The snapshot is taken at the first read, write or lock, not at begin. At read committed each
+    statement has its own.
     """
+
+    lock_timeout_s: float | None
+    """How long a write or lock waits for others before it raises LockNotAvailable. None: for
+    ever."""
 
     @property
     def id(self) -> int: ...
@@ -73,8 +106,21 @@ class Transaction(Protocol):
     def is_open(self) -> bool:
         """False once committed or rolled back, by whatever way."""
 
+    def begin_statement(self, text: str = "") -> None:
+        """A new statement begins.
+
+        At read committed the next read takes a new snapshot; a scan that was asked for before
+        goes on in its own. At every level `text` names the statement where a conflict is
+        explained later.
+        """
+
     def get(self, key: bytes) -> bytes | None:
         """The value in this snapshot, own writes included. None when there is none."""
+
+    def get_newest(self, key: bytes) -> bytes | None:
+        """The own write, else the newest committed value, of a key that this transaction has
+        locked. At snapshot and above it is what `get` gives: the lock has proved that nothing
+        newer exists."""
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """`get` of each, in one round trip where the store is far away."""
@@ -98,6 +144,8 @@ class Transaction(Protocol):
         committed the key; DeadlockDetected; LockNotAvailable; ReadOnlyTransaction;
         TransactionTooLarge; KeyTooLarge. A retryable error has rolled the transaction back,
         so that those who wait for its locks go on; after any other it is still open.
+
+        At read committed a newer commit of the key is no error: it is overwritten.
         """
 
     def delete(self, key: bytes) -> None:
@@ -116,12 +164,18 @@ class Transaction(Protocol):
         TransactionTooLarge, now or at commit, when too many deleted ranges are alive.
         """
 
-    def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
+    def lock(
+        self,
+        keys: Collection[bytes],
+        mode: LockMode = LockMode.EXCLUSIVE,
+        waiting: Waiting = Waiting.WAIT,
+    ) -> Locked:
         """Hold the keys until the end without writing them. Raises as `put` does.
 
         A SHARE lock outlives its transaction in one way: once that has committed, a
         transaction with an older snapshot can no longer write the key
-        (SerializationFailure). So what was read under SHARE stays true for the reader.
+        (SerializationFailure). So what was read under SHARE stays true for the reader. Writers
+        at read committed have no older snapshot: they look again before they write.
         """
 
     def savepoint(self) -> Savepoint:

@@ -10,15 +10,17 @@ complete.
 
 Over a `ReadOnlyEngine` every transaction is read-only, and `refresh` moves the store on.
 
-Limits: isolation level `snapshot` only. `read committed` and `serializable` are refused
-rather than given as something else.
+Serializable transactions are also known to the graph of conflicts (`serializable_graph`), and
+so is an ingest, which is a transaction that writes and reads nothing.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Collection
+from functools import partial
 
 from ferrisdb import errors
 from ferrisdb.storage.engine import Engine
@@ -38,8 +40,19 @@ from ferrisdb.txn.api import IsolationLevel, StoreLimits
 from ferrisdb.txn.engine_protocol import StorageEngine
 from ferrisdb.txn.local_transaction import LocalTransaction
 from ferrisdb.txn.locks import LockOwner, LockTable
+from ferrisdb.txn.read_committed import ReadCommittedTransaction
+from ferrisdb.txn.serializable import BlindWrite, SerializableTransaction
+from ferrisdb.txn.serializable_graph import ConflictGraph
 
 MAX_OPEN_TRANSACTIONS = 10_000
+
+MAX_KNOWN_COMMITS = 1000
+"""The last ones, to say of a conflict with whom it was."""
+
+_KINDS: dict[IsolationLevel, type[LocalTransaction]] = {
+    IsolationLevel.READ_COMMITTED: ReadCommittedTransaction,
+    IsolationLevel.SNAPSHOT: LocalTransaction,
+}
 
 
 class LocalStore:
@@ -50,6 +63,8 @@ class LocalStore:
         self._follower = engine if isinstance(engine, ReadOnlyEngine) else None
         self._is_in_memory = is_in_memory
         self._locks = LockTable(self._oldest_snapshot)
+        self._graph = ConflictGraph(engine)
+        self._last_commits: deque[tuple[int, int, str]] = deque(maxlen=MAX_KNOWN_COMMITS)
         self._ids = itertools.count(1)
         self._mutex = threading.Lock()
         self._open: dict[int, LocalTransaction] = {}
@@ -93,14 +108,19 @@ class LocalStore:
         read_only: bool = False,
         durability: Durability | None = None,
     ) -> LocalTransaction:
-        if isolation is not IsolationLevel.SNAPSHOT:
-            raise errors.NotSupportedError(
-                f"isolation level {isolation.value} is not built yet",
-                hint="snapshot (its other name is repeatable read) is what this version runs",
-            )
+        kind: Callable[..., LocalTransaction]
+        if isolation is IsolationLevel.SERIALIZABLE:
+            if self.is_read_only:
+                raise errors.NotSupportedError(
+                    "a database that is open read-only has no serializable transactions",
+                    hint="it does not see what those who write have read; use snapshot",
+                )
+            kind = partial(SerializableTransaction, graph=self._graph)
+        else:
+            kind = _KINDS[isolation]
         with self._mutex:
             self._check_usable()
-            transaction = LocalTransaction(
+            transaction = kind(
                 next(self._ids),
                 self._engine,
                 self._locks,
@@ -109,6 +129,7 @@ class LocalStore:
                 max_bytes=MAX_COMMIT_BYTES,
                 take_snapshot=self._take_snapshot,
                 on_end=self._forget,
+                committer_of=self._committer_of,
             )
             self._open[transaction.id] = transaction
         return transaction
@@ -136,25 +157,35 @@ class LocalStore:
             if self._is_closed:
                 raise errors.InterfaceError("the database is closed")
             owner = LockOwner(next(self._ids))
+        write = BlindWrite(owner.id, self._engine, self._graph)
+
+        def before_publish(first: bytes, last: bytes) -> None:
+            # The smallest key above the last one ends the range.
+            self._locks.acquire_range(owner, first, last + b"\0")
+            write.begin(first, last + b"\0")
+
         try:
-            return self._engine.ingest(
-                pairs,
-                below=below,
-                # The smallest key above the last one ends the range.
-                before_publish=lambda first, last: self._locks.acquire_range(owner, first, last + b"\0"),
-            )
+            count = self._engine.ingest(pairs, below=below, before_publish=before_publish)
+            write.succeeded()
+            return count
         except LogWriteFailed as failure:
+            write.may_have_succeeded()
             raise errors.CommitUnknown(
                 failure.message, transaction_id=owner.id, hint=failure.hint
             ) from failure
+        except errors.Error:
+            write.failed()
+            raise
         finally:
-            self._release(owner)
+            self._release(owner, write)
 
-    def _release(self, owner: LockOwner) -> None:
+    def _release(self, owner: LockOwner, write: BlindWrite) -> None:
         try:
+            write.end()
             self._locks.release_all(owner, None)
         except BaseException:
             # An interrupt. Nobody else knows of this owner, so nobody else would do it again.
+            write.end()
             self._locks.release_all(owner, None)
             raise
 
@@ -219,8 +250,7 @@ class LocalStore:
     def _oldest_snapshot(self) -> int:
         """No transaction, open now or begun later, reads below this."""
         with self._mutex:
-            in_use = [each.snapshot for each in self._open.values() if each.snapshot is not None]
-            return min(in_use, default=self._engine.visible_timestamp)
+            return min(self._snapshots_in_use(), default=self._engine.visible_timestamp)
 
     def _oldest_snapshot_s(self) -> float:
         """No snapshot, in use now or taken later, was taken before this."""
@@ -233,9 +263,24 @@ class LocalStore:
         # Under the lock under which snapshots are taken: one that was taken is among these, and
         # the next one is taken of what was published.
         with self._mutex:
-            publish({each.snapshot for each in self._open.values() if each.snapshot is not None})
+            publish(set(self._snapshots_in_use()))
+
+    def _snapshots_in_use(self) -> list[int]:
+        """With the mutex held. A transaction at read committed lets go of its own without it."""
+        return [at for each in self._open.values() if (at := each.snapshot) is not None]
+
+    def _committer_of(self, timestamp: int) -> tuple[int | None, str]:
+        """Which transaction that was, and its statement if it had but one."""
+        # A copy: other threads add to it meanwhile.
+        for committed_at, transaction_id, statement in reversed(self._last_commits.copy()):
+            if committed_at == timestamp:
+                return transaction_id, statement
+        return None, ""
 
     def _forget(self, transaction: LocalTransaction, commit_timestamp: int | None) -> None:
+        if commit_timestamp is not None:
+            # Before the locks go: whoever waits for one wants to know.
+            self._last_commits.append((commit_timestamp, transaction.id, transaction.only_statement))
         self._locks.release_all(transaction.lock_owner, commit_timestamp)
         with self._mutex:
             self._open.pop(transaction.id, None)
@@ -244,3 +289,4 @@ class LocalStore:
         """In a forked child: whoever held these mutexes at the fork is not there to let go."""
         self._mutex = threading.Lock()
         self._locks.disown()
+        self._graph.disown()

@@ -29,7 +29,8 @@ from ferrisdb import errors
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.options import Durability
-from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, LockMode, Savepoint
+from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, Locked, LockMode, Savepoint, Waiting
+from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
 from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.write_set import WriteSet, overlay
 
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
 
 
 class LocalTransaction:
-    """See `ferrisdb.txn.api.Transaction`.
+    """See `ferrisdb.txn.api.Transaction`. This class is the level snapshot.
 
     `take_snapshot` gives the timestamp to read at and remembers that it is in use;
-    `on_end` is told the commit timestamp, or None.
+    `on_end` is told the commit timestamp, or None; `committer_of` knows of a commit timestamp
+    which transaction that was, and its statement, or at least tries to.
     """
+
+    isolation = IsolationLevel.SNAPSHOT
 
     def __init__(
         self,
@@ -55,23 +59,38 @@ class LocalTransaction:
         max_bytes: int,
         take_snapshot: Callable[[LocalTransaction], int],
         on_end: Callable[[LocalTransaction, int | None], None],
+        committer_of: Callable[[int], tuple[int | None, str]],
     ) -> None:
         self.id = transaction_id
-        self.isolation = IsolationLevel.SNAPSHOT
+        self.lock_timeout_s: float | None = None
         self.is_read_only = is_read_only
         self.is_open = True
         self.snapshot: int | None = None
         self.snapshot_s = 0.0
         """When it was taken, by the engine's clock, where that matters."""
         self.lock_owner = LockOwner(transaction_id)
+        self.statement = ""
+        """The text of the one that runs, or ran last."""
+        self._statement_count = 0
         self._durability = durability
         self._engine = engine
         self._locks = locks
         self._writes = WriteSet(max_bytes)
         self._take_snapshot = take_snapshot
         self._on_end = on_end
+        self._committer_of = committer_of
         self._commit_timestamp: int | None = None
         self._is_ended = False
+
+    def begin_statement(self, text: str = "") -> None:
+        self._check_open()
+        self.statement = text
+        self._statement_count += 1
+
+    @property
+    def only_statement(self) -> str:
+        """The text of its statement, if there was but one."""
+        return self.statement if self._statement_count == 1 else ""
 
     def get(self, key: bytes) -> bytes | None:
         snapshot = self._reads_at()
@@ -81,6 +100,9 @@ class LocalTransaction:
         if self._writes.deleted_ranges and self._writes.has_deleted(key):
             return None
         return self._engine.read(key, snapshot)
+
+    def get_newest(self, key: bytes) -> bytes | None:
+        return self.get(key)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         snapshot = self._reads_at()
@@ -136,10 +158,18 @@ class LocalTransaction:
         self._take_range(lo, hi)
         self._writes.delete_range(lo, hi)
 
-    def lock(self, keys: Collection[bytes], mode: LockMode = LockMode.EXCLUSIVE) -> None:
+    def lock(
+        self,
+        keys: Collection[bytes],
+        mode: LockMode = LockMode.EXCLUSIVE,
+        waiting: Waiting = Waiting.WAIT,
+    ) -> Locked:
         self._check_writable()
+        if waiting is not Waiting.WAIT:
+            raise errors.NotSupportedError(f"a lock with {waiting.value} is not built yet")
         for key in keys:
             self._take(key, mode)
+        return Locked()
 
     def savepoint(self) -> Savepoint:
         self._check_open()
@@ -151,14 +181,12 @@ class LocalTransaction:
 
     def commit(self) -> CommitToken:
         snapshot = self._reads_at()
-        if not self._writes.values and not self._writes.deleted_ranges:
-            self._end(None)
-            return CommitToken(snapshot)
+        has_written = bool(self._writes.values or self._writes.deleted_ranges)
         timestamp: int | None = None
         try:
-            timestamp = self._engine.commit(
-                self._writes.values, self._durability, deleted_ranges=self._writes.deleted_ranges
-            )
+            self._check_serializable()
+            if has_written:
+                timestamp = self._log()
         except LogWriteFailed as failure:
             raise errors.CommitUnknown(
                 f"transaction {self.id} may or may not be committed: {failure.message}",
@@ -175,7 +203,15 @@ class LocalTransaction:
             # The locks go only now, with the commit visible: whoever gets one next must
             # find this version when it looks for commits newer than its snapshot.
             self._end(timestamp)
-        return CommitToken(timestamp)
+        return CommitToken(snapshot if timestamp is None else timestamp)
+
+    def _check_serializable(self) -> None:
+        """Before the commit is logged. At this level there is nothing to check."""
+
+    def _log(self) -> int:
+        return self._engine.commit(
+            self._writes.values, self._durability, deleted_ranges=self._writes.deleted_ranges
+        )
 
     def rollback(self) -> None:
         if not self._is_ended:  # Or an interrupt came while it ended, and its locks are still held.
@@ -197,7 +233,7 @@ class LocalTransaction:
         try:
             self._locks.acquire(owner, key, mode)
             # Only now, when this is the first use: what we waited for is then in the snapshot.
-            self._check_first_updater(key, mode, self._reads_at())
+            self._check_first_updater(key, mode)
         except errors.Retryable:
             # There is no way on from here at this snapshot, and others may wait for us.
             self._end(None)
@@ -209,27 +245,48 @@ class LocalTransaction:
         try:
             self._locks.acquire_range(owner, lo, hi)
             # Only now, for the reason given in `_take`.
-            snapshot = self._reads_at()
-            newest = self._engine.newest_timestamp_in(lo, hi, snapshot)
-            if newest:
-                raise self._too_late(f"a key of its range was changed by a commit at {newest}")
-            if self._locks.share_trace_in(lo, hi) > snapshot:
-                raise self._too_late("a transaction that relied on a key of its range has committed")
+            self._check_first_updater_in(lo, hi)
         except errors.Retryable:
             self._end(None)
             raise
 
-    def _check_first_updater(self, key: bytes, mode: LockMode, snapshot: int) -> None:
+    def _check_first_updater_in(self, lo: bytes, hi: bytes | None) -> None:
+        snapshot = self._reads_at()
+        newest = self._engine.newest_timestamp_in(lo, hi, snapshot)
+        if newest:
+            raise self._too_late(f"a key of its range was changed by a commit at {newest}", newest, lo, hi)
+        trace = self._locks.share_trace_in(lo, hi)
+        if trace > snapshot:
+            raise self._too_late(
+                "a transaction that relied on a key of its range has committed", trace, lo, hi, kind="rw"
+            )
+
+    def _check_first_updater(self, key: bytes, mode: LockMode) -> None:
+        snapshot = self._reads_at()
         newest = self._engine.newest_timestamp(key, snapshot)
         if newest:
-            raise self._too_late(f"its key was changed by a commit at {newest}")
-        if mode is LockMode.EXCLUSIVE and self._locks.share_trace(key) > snapshot:
-            raise self._too_late("a transaction that relied on its key has committed")
+            raise self._too_late(f"its key was changed by a commit at {newest}", newest, key)
+        if mode is LockMode.EXCLUSIVE:
+            trace = self._locks.share_trace(key)
+            if trace > snapshot:
+                raise self._too_late(
+                    "a transaction that relied on its key has committed", trace, key, kind="rw"
+                )
 
-    def _too_late(self, why: str) -> errors.SerializationFailure:
+    def _too_late(
+        self, why: str, committed_at: int, lo: bytes, hi: bytes | None = b"", *, kind: str = "ww"
+    ) -> errors.SerializationFailure:
+        """`hi` is that of a range; b"" where `lo` is a key."""
+        winner, statement = self._committer_of(committed_at)
+        what = KeyRange.of_key(lo) if hi == b"" else KeyRange(lo, hi)
+        own = statement_excerpt(self.statement)
+        step = ConflictStep(winner, self.id, kind, what, statement_excerpt(statement), own)
+        conflict = Conflict("ww", self.id, (step,))
         return errors.SerializationFailure(
             f"could not serialize: transaction {self.id} reads as of {self.snapshot}, and {why} since",
+            detail=conflict.explain(),
             hint="roll back and run the transaction again",
+            conflict=conflict,
         )
 
     def _reads_at(self) -> int:
@@ -252,8 +309,12 @@ class LocalTransaction:
                 hint="begin another one; a failed one can only be rolled back",
             )
 
+    def _before_locks_go(self) -> None:
+        """At the end. Whatever this does may be done twice."""
+
     def _end(self, commit_timestamp: int | None) -> None:
         self.is_open = False
         self._commit_timestamp = commit_timestamp
+        self._before_locks_go()
         self._on_end(self, commit_timestamp)
         self._is_ended = True

@@ -111,6 +111,10 @@ class WriteSet:
         hi = self.deleted_ranges[found][1]
         return hi is None or key < hi
 
+    def has_written(self, key: bytes) -> bool:
+        """Whether what becomes of `key` is settled here: written, or deleted with a range."""
+        return key in self.values or (bool(self.deleted_ranges) and self.has_deleted(key))
+
     def gaps_between(self, lo: bytes, hi: bytes | None) -> list[DeletedRange]:
         """The parts of [lo, hi), which is not empty, that no deleted range covers, in order."""
         gaps: list[DeletedRange] = []

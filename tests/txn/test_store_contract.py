@@ -447,9 +447,9 @@ class TestRules:
             tx.lock([b"a"], LockMode.SHARE)
         assert tx.get(b"a") is None
 
-    def test_a_level_that_is_not_built_is_refused_not_weakened(self, store: Store) -> None:
-        with pytest.raises(errors.NotSupportedError):
-            store.begin(IsolationLevel.SERIALIZABLE)
+    @pytest.mark.parametrize("level", IsolationLevel)
+    def test_a_transaction_knows_its_level(self, store: Store, level: IsolationLevel) -> None:
+        assert store.begin(level).isolation is level
 
     def test_keys_and_values_past_the_limits_are_refused_and_nothing_is_lost(self, store: Store) -> None:
         limits = store.limits()

@@ -12,7 +12,8 @@ refuses some of them unless the constraint is deferrable.
 
 What the transaction does not see it can't report as a duplicate: when a concurrent one has
 committed the same key, writing the key is the conflict (SerializationFailure), and running
-the transaction again meets the row and reports UniqueViolation.
+the transaction again meets the row and reports UniqueViolation. At read committed there is no
+such conflict: there the keys are locked before the store is asked for the newest.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ferrisdb.immutable import immutable
 from ferrisdb.query.schema import Table
 from ferrisdb.query.types import Value
 from ferrisdb.query.values import format_value
-from ferrisdb.txn.api import Transaction
+from ferrisdb.txn.api import IsolationLevel, Transaction
 
 
 @immutable
@@ -52,8 +53,14 @@ def check_not_null(table: Table, positions: Iterable[int], values: Sequence[Valu
 
 def check_claims(table: Table, transaction: Transaction, claims: Mapping[bytes, Claim]) -> None:
     """Every key must be free in the store. Raises UniqueViolation for the first that is not."""
-    keys = list(claims)
-    for key, found in zip(keys, transaction.get_many(keys), strict=True):
+    if transaction.isolation is IsolationLevel.READ_COMMITTED:
+        keys = sorted(claims)
+        transaction.lock(keys)
+        stored = [transaction.get_newest(key) for key in keys]
+    else:
+        keys = list(claims)
+        stored = transaction.get_many(keys)
+    for key, found in zip(keys, stored, strict=True):
         if found is not None:
             raise unique_violation(table, claims[key])
 
