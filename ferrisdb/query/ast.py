@@ -11,7 +11,7 @@ import enum
 from decimal import Decimal
 
 from ferrisdb.immutable import immutable
-from ferrisdb.txn.api import IsolationLevel
+from ferrisdb.txn.api import IsolationLevel, Waiting
 
 # --- expressions ------------------------------------------------------------------------
 
@@ -278,6 +278,28 @@ class Values:
 QueryBody = Select | Values
 
 
+class LockStrength(enum.IntEnum):
+    """How a SELECT ... FOR holds its rows, weakest first: see `ferrisdb.query.row_locks`."""
+
+    KEY_SHARE = 1
+    SHARE = 2
+    NO_KEY_UPDATE = 3
+    UPDATE = 4
+
+    def __str__(self) -> str:
+        return "FOR " + self.name.replace("_", " ")
+
+
+@immutable
+class Locking:
+    """FOR UPDATE and its kin. `tables` empty is every table of FROM."""
+
+    strength: LockStrength
+    tables: tuple[Name, ...]
+    waiting: Waiting
+    position: int
+
+
 @immutable
 class Query:
     """A body with what is applied to its result."""
@@ -287,6 +309,7 @@ class Query:
     limit: Expression | None
     offset: Expression | None
     position: int
+    lockings: tuple[Locking, ...] = ()
 
 
 # --- changes ----------------------------------------------------------------------------

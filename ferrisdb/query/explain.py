@@ -33,8 +33,10 @@ from ferrisdb.query.algebra.operators import (
     TopN,
     Values,
 )
+from ferrisdb.query.algebra.row_locking import LockRows
 from ferrisdb.query.algebra.show import joined, operand, shortened, show
 from ferrisdb.query.bind.expressions import Expression, SlotRef, SubqueryExpression, walk
+from ferrisdb.txn.api import Waiting
 
 
 def explain_plan(plan: Plan) -> list[str]:
@@ -176,6 +178,14 @@ def _distinct(plan: Distinct) -> _Title:
     return "Distinct", []
 
 
+def _lock_rows(plan: LockRows) -> _Title:
+    locks = []
+    for lock in plan.locks:
+        waiting = "" if lock.waiting is Waiting.WAIT else f" {lock.waiting.value.upper()}"
+        locks.append(f"{lock.source.alias} {lock.strength}{waiting}")
+    return f"Lock rows of {', '.join(locks)}", []
+
+
 def _values(plan: Values) -> _Title:
     if not plan.rows:
         return "No rows", []
@@ -197,4 +207,5 @@ _TITLES: dict[type, Callable[..., _Title]] = {
     Limit: _limit,
     Distinct: _distinct,
     Values: _values,
+    LockRows: _lock_rows,
 }

@@ -197,6 +197,11 @@ class Session:
     def _execute(self, parsed: ParsedStatement, given: Parameters) -> Result:
         syntax = parsed.syntax
         self._check_not_failed(syntax)
+        if isinstance(syntax, ast.Query) and parsed.locks_rows:
+            prepared, rows = self._writing(
+                parsed, "SELECT FOR UPDATE", lambda runner: runner.locking_query(parsed, given)
+            )
+            return Result("SELECT", prepared.plan.columns, ready=rows)
         if isinstance(syntax, (ast.Query, ast.Explain)):
             return self._query(parsed, given)
         if isinstance(syntax, ChangeStatement):

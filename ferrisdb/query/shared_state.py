@@ -19,7 +19,7 @@ from ferrisdb.immutable import immutable
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogCache
 from ferrisdb.query.change.row_ids import RowIdAllocator
-from ferrisdb.query.change.syntax import parameter_keys
+from ferrisdb.query.change.syntax import locks_rows, parameter_keys
 from ferrisdb.query.parse import parse_statement
 from ferrisdb.query.prepared import Prepared
 from ferrisdb.query.statement_cache import MAX_CACHED_CHARACTERS, MAX_PLANS, MAX_STATEMENTS, LruCache
@@ -30,11 +30,13 @@ PlanKey = tuple[str, Hashable, Hashable]
 
 @immutable
 class ParsedStatement:
-    """`parameters` are the numbers and names of the parameters it mentions."""
+    """`parameters` are the numbers and names of the parameters it mentions; `locks_rows`: it
+    says FOR UPDATE or one of its kin, somewhere."""
 
     sql: str
     syntax: ast.Statement
     parameters: frozenset[int | str]
+    locks_rows: bool
 
 
 def utc_now() -> datetime:
@@ -58,7 +60,7 @@ class SharedState:
         parsed = self._statements.get(sql)
         if parsed is None:
             syntax = parse_statement(sql)
-            parsed = ParsedStatement(sql, syntax, parameter_keys(syntax))
+            parsed = ParsedStatement(sql, syntax, parameter_keys(syntax), locks_rows(syntax))
             if len(sql) <= MAX_CACHED_CHARACTERS:
                 self._statements.put(sql, parsed)
         return parsed

@@ -79,6 +79,18 @@ class StatementRunner:
         """The rows, made while they are taken."""
         return prepared.plan.run(self._transaction, given, self._now)
 
+    def locking_query(self, parsed: ParsedStatement, given: Parameters) -> tuple[PreparedQuery, list[Row]]:
+        """Run a query that locks rows, to its end: whoever asked holds them all."""
+        while True:
+            prepared = self.prepare(parsed, given)
+            if not isinstance(prepared, PreparedQuery):
+                broken("a query is prepared as one")
+            tables = [table_key(name) for name in prepared.plan.locked_tables]
+            # As a change does: no DDL while its rows are held.
+            if not self._transaction.lock(tables, LockMode.SHARE).changed:
+                return prepared, [row for batch in self.query(prepared, given) for row in batch]
+            self._transaction.begin_statement(parsed.sql)
+
     def define(self, syntax: SchemaStatement) -> None:
         """Run a CREATE or DROP."""
         if self._transaction.isolation is IsolationLevel.READ_COMMITTED:

@@ -118,9 +118,9 @@ class Transaction(Protocol):
         """The value in this snapshot, own writes included. None when there is none."""
 
     def get_newest(self, key: bytes) -> bytes | None:
-        """The own write, else the newest committed value, of a key that this transaction has
-        locked. At snapshot and above it is what `get` gives: the lock has proved that nothing
-        newer exists."""
+        """The own write, else the newest committed value. For a key that this transaction has
+        locked it stays that; at snapshot and above it is then what `get` gives: the lock has
+        proved that nothing newer exists."""
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """`get` of each, in one round trip where the store is far away."""
@@ -169,13 +169,28 @@ class Transaction(Protocol):
         keys: Collection[bytes],
         mode: LockMode = LockMode.EXCLUSIVE,
         waiting: Waiting = Waiting.WAIT,
+        *,
+        are_stored: bool = True,
     ) -> Locked:
         """Hold the keys until the end without writing them. Raises as `put` does.
+
+        With NOWAIT, where it would have to wait, LockNotAvailable; with SKIP_LOCKED such keys are
+        left out. Keys that were reached before an error stay held. They are taken in the order that
+        is given: who gives them in one order for all can't close a circle. `are_stored` False
+        promises that nothing is ever written under them: they are names, to be locked only.
 
         A SHARE lock outlives its transaction in one way: once that has committed, a
         transaction with an older snapshot can no longer write the key
         (SerializationFailure). So what was read under SHARE stays true for the reader. Writers
         at read committed have no older snapshot: they look again before they write.
+        """
+
+    def claim(self, keys: Collection[bytes]) -> tuple[bytes, ...]:
+        """Hold keys that this transaction means to create; those among them that are there already,
+        by its own writes, in its snapshot, or committed since by others.
+
+        To write the latter is a duplicate, not a conflict to retry. Raises as `put` does; at
+        serializable SerializationFailure for what was committed since.
         """
 
     def savepoint(self) -> Savepoint:

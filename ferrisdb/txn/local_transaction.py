@@ -37,6 +37,9 @@ from ferrisdb.txn.write_set import WriteSet, overlay
 if TYPE_CHECKING:
     from ferrisdb.txn.engine_protocol import StorageEngine
 
+KEYS_AT_A_TIME = 500
+"""That are locked under one mutex: others wait for it, too."""
+
 
 class LocalTransaction:
     """See `ferrisdb.txn.api.Transaction`. This class is the level snapshot.
@@ -62,7 +65,6 @@ class LocalTransaction:
         committer_of: Callable[[int], tuple[int | None, str]],
     ) -> None:
         self.id = transaction_id
-        self.lock_timeout_s: float | None = None
         self.is_read_only = is_read_only
         self.is_open = True
         self.snapshot: int | None = None
@@ -79,12 +81,23 @@ class LocalTransaction:
         self._take_snapshot = take_snapshot
         self._on_end = on_end
         self._committer_of = committer_of
+        self._duplicates: set[bytes] = set()
+        """Keys that are held although others have committed them since the snapshot: `claim` has
+        said so. To write one is a conflict, however long it has been held."""
         self._commit_timestamp: int | None = None
         self._is_ended = False
 
+    @property
+    def lock_timeout_s(self) -> float | None:
+        return self.lock_owner.lock_timeout_s
+
+    @lock_timeout_s.setter
+    def lock_timeout_s(self, timeout_s: float | None) -> None:
+        self.lock_owner.lock_timeout_s = timeout_s
+
     def begin_statement(self, text: str = "") -> None:
         self._check_open()
-        self.statement = text
+        self.statement = self.lock_owner.statement = text
         self._statement_count += 1
 
     @property
@@ -102,7 +115,12 @@ class LocalTransaction:
         return self._engine.read(key, snapshot)
 
     def get_newest(self, key: bytes) -> bytes | None:
-        return self.get(key)
+        self._check_open()
+        if self._writes.has_written(key):
+            return self._writes.values.get(key)
+        # A lock keeps the newest version where it is. Without one (a lock on something that stands
+        # for the key) it is the snapshot in use that protects every later version from collection.
+        return self._engine.read(key, self._engine.visible_timestamp)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         snapshot = self._reads_at()
@@ -163,13 +181,61 @@ class LocalTransaction:
         keys: Collection[bytes],
         mode: LockMode = LockMode.EXCLUSIVE,
         waiting: Waiting = Waiting.WAIT,
+        *,
+        are_stored: bool = True,
     ) -> Locked:
         self._check_writable()
-        if waiting is not Waiting.WAIT:
-            raise errors.NotSupportedError(f"a lock with {waiting.value} is not built yet")
-        for key in keys:
-            self._take(key, mode)
-        return Locked()
+        try:
+            wanted, skipped = self._hold(keys, mode, waiting)
+            # Only now, as in `_take`.
+            if are_stored:
+                for key in wanted:
+                    self._check_first_updater(key, mode)
+            elif mode is LockMode.EXCLUSIVE:
+                self._check_share_traces(wanted)
+        except errors.Retryable:
+            self._end(None)
+            raise
+        return Locked(skipped)
+
+    def _hold(
+        self, keys: Collection[bytes], mode: LockMode, waiting: Waiting = Waiting.WAIT
+    ) -> tuple[Collection[bytes], tuple[bytes, ...]]:
+        """Lock the keys: those that are newly held, and those that were skipped."""
+        owner = self.lock_owner
+        owner.thread_id = threading.get_ident()
+        wanted = [key for key in keys if not self._has(key, mode)]
+        skipped: list[bytes] = []
+        for start in range(0, len(wanted), KEYS_AT_A_TIME):
+            batch = iter(wanted[start : start + KEYS_AT_A_TIME])
+            while (taken := self._locks.acquire_free(owner, batch, mode)) is not None:
+                if not self._locks.acquire(owner, taken, mode, waiting):
+                    skipped.append(taken)
+        if skipped:
+            wanted = [key for key in wanted if key not in skipped]
+        return wanted, tuple(skipped)
+
+    def claim(self, keys: Collection[bytes]) -> tuple[bytes, ...]:
+        self._check_writable()
+        try:
+            wanted, _ = self._hold(keys, LockMode.EXCLUSIVE)
+            self._check_share_traces(wanted)
+            snapshot = self._reads_at()
+            newer = [key for key in wanted if self._engine.newest_timestamp(key, snapshot)]
+            for key in newer:
+                # Gone again since: whoever writes it now has read what is not so any more.
+                if not self._is_duplicate(key):
+                    self._check_first_updater(key, LockMode.EXCLUSIVE)
+            self._duplicates.update(newer)
+        except errors.Retryable:
+            self._end(None)
+            raise
+        found = zip(keys, self.get_many(list(keys)), strict=True)
+        return (*newer, *(key for key, value in found if value is not None and key not in newer))
+
+    def _is_duplicate(self, key: bytes) -> bool:
+        """Of a key that is locked, and committed since the snapshot."""
+        return self.get_newest(key) is not None
 
     def savepoint(self) -> Savepoint:
         self._check_open()
@@ -222,22 +288,28 @@ class LocalTransaction:
         if key not in self._writes.values:
             if len(key) > MAX_KEY_BYTES:
                 raise errors.KeyTooLarge(f"the key has {len(key)} bytes; at most {MAX_KEY_BYTES} fit")
-            self._take(key, LockMode.EXCLUSIVE)
+            if key not in self.lock_owner.exclusive_keys or key in self._duplicates:
+                self._take(key)
         self._writes.write(key, value)
 
-    def _take(self, key: bytes, mode: LockMode) -> None:
+    def _take(self, key: bytes) -> None:
         owner = self.lock_owner
-        if key in owner.exclusive_keys or (mode is LockMode.SHARE and key in owner.shared_keys):
-            return
         owner.thread_id = threading.get_ident()
         try:
-            self._locks.acquire(owner, key, mode)
+            self._locks.acquire(owner, key, LockMode.EXCLUSIVE)
             # Only now, when this is the first use: what we waited for is then in the snapshot.
-            self._check_first_updater(key, mode)
+            self._check_first_updater(key, LockMode.EXCLUSIVE)
         except errors.Retryable:
             # There is no way on from here at this snapshot, and others may wait for us.
             self._end(None)
             raise
+
+    def _has(self, key: bytes, mode: LockMode) -> bool:
+        """Whether the key is held, and nothing newer was met under it."""
+        owner = self.lock_owner
+        if key in owner.exclusive_keys:
+            return not self._duplicates or key not in self._duplicates
+        return mode is LockMode.SHARE and key in owner.shared_keys
 
     def _take_range(self, lo: bytes, hi: bytes | None) -> None:
         owner = self.lock_owner
@@ -272,6 +344,12 @@ class LocalTransaction:
                 raise self._too_late(
                     "a transaction that relied on its key has committed", trace, key, kind="rw"
                 )
+
+    def _check_share_traces(self, keys: Collection[bytes]) -> None:
+        trace = self._locks.newest_share_trace(keys)
+        if trace > self._reads_at():
+            key = next((key for key in keys if self._locks.share_trace(key) == trace), b"")
+            raise self._too_late("a transaction that relied on its key has committed", trace, key, kind="rw")
 
     def _too_late(
         self, why: str, committed_at: int, lo: bytes, hi: bytes | None = b"", *, kind: str = "ww"

@@ -8,21 +8,24 @@ A transaction holds its locks until it ends, and it ends only after its commit i
 So whoever gets a lock sees everything its last holder committed, and one look at the
 newest version of the key decides whether a snapshot is too old to write it.
 
-Deadlocks are found when they form, not by a timer: before a transaction goes to sleep, the
-edges "waits for" are followed from it. If they lead back to it, it is the victim. If they
-lead to another transaction of the same thread, nobody is left who could end that one, and
-waiting is refused for that reason. (Holt, "Some Deadlock Properties of Computer Systems",
-Computing Surveys 1972.)
+A wait ends in one of four ways, and each leaves the queue as if it had never been there:
 
-A share lock leaves a trace when its holder commits: until every older snapshot is gone, a
-transaction with an older snapshot can't write the key. So two transactions that never
-meet in time can't break what one of them read and relied on. The trace is kept for at most
-`MAX_SHARE_TRACES` keys; past that the oldest are merged into one number that stands for
-all keys, which may abort a writer needlessly, never the other way round.
+    granted      by whoever ended or gave up in front
+    timed out    `lock_timeout_s` of the owner ran out; LockNotAvailable
+    interrupted  Ctrl-C
+    refused      the database was closed
 
-Locks on ranges stand beside those on keys: see `range_locks`.
+A grant and a timeout may happen at the same moment. Both are decided under the mutex, and
+the one that comes first is what happened: `owner.waiting` says which. A request can also say
+that it will not wait at all (`Waiting`): NOWAIT raises, SKIP_LOCKED returns False. Those who
+wait already go first there, too: a key with a queue is not free.
 
-Limits: no lock timeout, NOWAIT or SKIP LOCKED yet. One mutex guards the table.
+Deadlocks are found when they form, not by a timer: see `deadlocks`.
+
+A share lock leaves a trace when its holder commits: see `share_traces`. Locks on ranges stand
+beside those on keys: see `range_locks`.
+
+Limits: one mutex guards the table.
 """
 
 from __future__ import annotations
@@ -30,19 +33,32 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ferrisdb import errors
-from ferrisdb.txn.api import LockMode
+from ferrisdb.txn.api import LockMode, Waiting
+from ferrisdb.txn.deadlocks import endless_path, endless_wait
 from ferrisdb.txn.range_locks import RangeLocks, RangeWaiter, covers, within
-
-MAX_SHARE_TRACES = 100_000
+from ferrisdb.txn.share_traces import ShareTraces
 
 
 class LockOwner:
-    """A transaction, as the lock table sees it."""
+    """A transaction, as the lock table sees it.
 
-    __slots__ = ("exclusive_keys", "id", "ranges", "shared_keys", "thread_id", "waiting")
+    `lock_timeout_s` is how long one wait may take, None for ever. `statement` is the text of
+    what it is doing, for whoever reads of a deadlock.
+    """
+
+    __slots__ = (
+        "exclusive_keys",
+        "id",
+        "lock_timeout_s",
+        "ranges",
+        "shared_keys",
+        "statement",
+        "thread_id",
+        "waiting",
+    )
 
     def __init__(self, transaction_id: int) -> None:
         self.id = transaction_id
@@ -50,10 +66,12 @@ class LockOwner:
         self.exclusive_keys: set[bytes] = set()
         self.shared_keys: set[bytes] = set()
         self.ranges: list[tuple[bytes, bytes | None]] = []
-        self.waiting: _Waiter | RangeWaiter | None = None
+        self.waiting: Waiter | RangeWaiter | None = None
+        self.lock_timeout_s: float | None = None
+        self.statement = ""
 
 
-class _Waiter:
+class Waiter:
     """One transaction asleep for one key. `gate` opens when the lock is granted or refused."""
 
     __slots__ = ("gate", "key", "mode", "owner", "refusal", "turn")
@@ -72,29 +90,35 @@ class LockTable:
     """All locks of one store. `oldest_snapshot` says below what no transaction reads any more."""
 
     def __init__(self, oldest_snapshot: Callable[[], int]) -> None:
-        self._oldest_snapshot = oldest_snapshot
         self._mutex = threading.Lock()
         self._exclusive: dict[bytes, LockOwner] = {}
         self._shared: dict[bytes, set[LockOwner]] = {}
-        self._queues: dict[bytes, deque[_Waiter]] = {}
+        self._queues: dict[bytes, deque[Waiter]] = {}
         self._ranges = RangeLocks()
         self._turns = itertools.count(1)
-        self._share_traces: dict[bytes, int] = {}
-        self._share_trace_floor = 0
+        self._traces = ShareTraces(oldest_snapshot)
         self._is_closed = False
 
-    def acquire(self, owner: LockOwner, key: bytes, mode: LockMode) -> None:
-        """Hold `key`, after waiting for those who hold it now.
+    def acquire(self, owner: LockOwner, key: bytes, mode: LockMode, waiting: Waiting = Waiting.WAIT) -> bool:
+        """Hold `key`, after waiting for those who hold it now. False when it was to be skipped.
 
-        Raises DeadlockDetected when waiting would close a cycle, LockNotAvailable when the
-        holder belongs to the calling thread. Nothing is held then that was not held before.
+        Raises DeadlockDetected when waiting would close a cycle; LockNotAvailable when the
+        holder belongs to the calling thread, when `owner.lock_timeout_s` has run out, or at
+        once with NOWAIT. Nothing is held then that was not held before.
         """
         with self._mutex:
             if self._is_closed:
                 raise errors.InterfaceError("the database is closed")
             if self._may_have(owner, key, mode):
                 self._grant(owner, key, mode)
-                return
+                return True
+            if waiting is Waiting.SKIP_LOCKED:
+                return False
+            if waiting is Waiting.NOWAIT:
+                raise errors.LockNotAvailable(
+                    "could not obtain the lock: another transaction holds it",
+                    hint="NOWAIT does not wait; leave it out, or try again later",
+                )
             waiter = self._enqueue(owner, key, mode)
             try:
                 self._refuse_endless_wait(owner)
@@ -105,8 +129,24 @@ class LockTable:
                 if not self._is_held_by_nobody_else(waiter):
                     raise
                 self._grant(owner, key, mode)
-                return
+                return True
         self._sleep(waiter)
+        return True
+
+    def acquire_free(self, owner: LockOwner, keys: Iterator[bytes], mode: LockMode) -> bytes | None:
+        """Hold the keys from the front, as long as nobody is in the way; the first that is not free.
+
+        One mutex for all: locks that nobody contends for cost a third. Who waits for a key must
+        not hold those behind it, or two that ask in one order could wait for each other.
+        """
+        with self._mutex:
+            if self._is_closed:
+                raise errors.InterfaceError("the database is closed")
+            for key in keys:
+                if not self._may_have(owner, key, mode):
+                    return key
+                self._grant(owner, key, mode)
+        return None
 
     def acquire_range(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> None:
         """Hold lo <= key < hi, after waiting for those who hold a key or a range in it, in
@@ -132,15 +172,35 @@ class LockTable:
                 return
         self._sleep(waiter)
 
-    def _sleep(self, waiter: _Waiter | RangeWaiter) -> None:
+    def _sleep(self, waiter: Waiter | RangeWaiter) -> None:
+        timeout_s = waiter.owner.lock_timeout_s
         try:
-            waiter.gate.acquire()
+            is_woken = waiter.gate.acquire(
+                timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)
+            )
+            if not is_woken:
+                self._give_up(waiter)
         except BaseException:  # Ctrl-C while asleep: leave no waiter behind that nobody wakes
             with self._mutex:
                 self._forget_waiter(waiter)
             raise
         if waiter.refusal is not None:
             raise waiter.refusal
+
+    def _give_up(self, waiter: Waiter | RangeWaiter) -> None:
+        """The time is over. Raises LockNotAvailable, unless the wait has ended just before."""
+        owner = waiter.owner
+        with self._mutex:
+            if owner.waiting is not waiter:
+                return  # Granted or refused between the alarm and this mutex: that stands.
+            in_front = sorted({each.id for each in self._blockers(owner)})
+            self._forget_waiter(waiter)
+        raise errors.LockNotAvailable(
+            f"canceled: transaction {owner.id} has waited {owner.lock_timeout_s:g} s for a lock, which is"
+            " its lock timeout",
+            detail=f"it waited for transaction {', '.join(map(str, in_front))}",
+            hint="the transaction is still open: try again, or roll it back; lock_timeout sets the time",
+        )
 
     def release_all(self, owner: LockOwner, commit_timestamp: int | None) -> None:
         """End of a transaction. `commit_timestamp` is None when it wrote nothing or rolled back."""
@@ -158,8 +218,8 @@ class LockTable:
                     holders.discard(owner)
                     if not holders:
                         del self._shared[key]
-                if commit_timestamp is not None:
-                    self._share_traces[key] = commit_timestamp
+            if commit_timestamp is not None:
+                self._traces.leave(owner.shared_keys, commit_timestamp)
             if self._queues:
                 for key in owner.exclusive_keys | owner.shared_keys:
                     self._wake(key)
@@ -170,25 +230,27 @@ class LockTable:
             owner.exclusive_keys = set()
             owner.shared_keys = set()
             owner.ranges = []
-            if len(self._share_traces) > MAX_SHARE_TRACES:
-                self._merge_old_traces()
 
     def share_trace(self, key: bytes) -> int:
-        """The newest commit that relied on `key` under a share lock, or 0. May be too new, never too old."""
+        """The newest commit that relied on `key` under a share lock, or 0: see `share_traces`."""
         with self._mutex:
-            return max(self._share_traces.get(key, 0), self._share_trace_floor)
+            return self._traces.newest_of((key,))
+
+    def newest_share_trace(self, keys: Iterable[bytes]) -> int:
+        """The newest `share_trace` of the keys."""
+        with self._mutex:
+            return self._traces.newest_of(keys)
 
     def share_trace_in(self, lo: bytes, hi: bytes | None) -> int:
         """The newest `share_trace` of a key with lo <= key < hi."""
         with self._mutex:
-            traces = (at for key, at in self._share_traces.items() if covers(lo, hi, key))
-            return max(self._share_trace_floor, max(traces, default=0))
+            return self._traces.newest_in(lo, hi)
 
     def close(self) -> None:
         """Refuse everyone who waits."""
         with self._mutex:
             self._is_closed = True
-            waiters: list[_Waiter | RangeWaiter] = list(self._ranges.waiting)
+            waiters: list[Waiter | RangeWaiter] = list(self._ranges.waiting)
             for queue in self._queues.values():
                 waiters += queue
             for waiter in waiters:
@@ -234,10 +296,10 @@ class LockTable:
             owner.shared_keys.add(key)
             self._shared.setdefault(key, set()).add(owner)
 
-    def _enqueue(self, owner: LockOwner, key: bytes, mode: LockMode) -> _Waiter:
+    def _enqueue(self, owner: LockOwner, key: bytes, mode: LockMode) -> Waiter:
         # Who shares the key is in the way of every range that waits for it: he has no turn.
         turn = 0 if key in owner.shared_keys else next(self._turns)
-        waiter = _Waiter(owner, key, mode, turn)
+        waiter = Waiter(owner, key, mode, turn)
         queue = self._queues.setdefault(key, deque())
         # Who shares the key already and wants it whole goes first: behind the others it
         # would wait for waiters that wait for it.
@@ -248,7 +310,7 @@ class LockTable:
         owner.waiting = waiter
         return waiter
 
-    def _dequeue(self, waiter: _Waiter) -> None:
+    def _dequeue(self, waiter: Waiter) -> None:
         waiter.owner.waiting = None
         queue = self._queues.get(waiter.key)
         if queue is None or waiter not in queue:
@@ -259,7 +321,7 @@ class LockTable:
         else:
             self._wake(waiter.key)
 
-    def _forget_waiter(self, waiter: _Waiter | RangeWaiter) -> None:
+    def _forget_waiter(self, waiter: Waiter | RangeWaiter) -> None:
         if isinstance(waiter, RangeWaiter):
             self._dequeue_range(waiter)
         else:
@@ -298,13 +360,13 @@ class LockTable:
         if queue is not None:
             del self._queues[key]
 
-    def _is_free_for(self, waiter: _Waiter) -> bool:
+    def _is_free_for(self, waiter: Waiter) -> bool:
         if not self._is_held_by_nobody_else(waiter):
             return False
         in_front = self._ranges.before_key(waiter.owner, waiter.key, waiter.turn)
         return not any(True for _ in in_front)
 
-    def _is_held_by_nobody_else(self, waiter: _Waiter) -> bool:
+    def _is_held_by_nobody_else(self, waiter: Waiter) -> bool:
         """Whether its key could be granted but for those who wait, too."""
         if waiter.key in self._exclusive:
             return False
@@ -314,39 +376,9 @@ class LockTable:
         return not others or waiter.mode is LockMode.SHARE
 
     def _refuse_endless_wait(self, owner: LockOwner) -> None:
-        path = self._path_without_end(owner)
-        if path is None:
-            return
-        last = path[-1]
-        chain = " -> ".join(str(each.id) for each in (owner, *path))
-        if last is owner:
-            raise errors.DeadlockDetected(
-                f"deadlock: transaction {owner.id} would wait for itself",
-                detail=f"each waits for the next: {chain}",
-                hint="roll back and run the transaction again; taking rows in one order avoids deadlocks",
-            )
-        raise errors.LockNotAvailable(
-            f"transaction {owner.id} would wait for ever: transaction {last.id} holds the row"
-            " and is open in this same thread",
-            hint="commit or roll that transaction back first, or run the two in different threads",
-        )
-
-    def _path_without_end(self, owner: LockOwner) -> list[LockOwner] | None:
-        """The shortest way from `owner` along "waits for" to itself or to its own thread."""
-        came_from: dict[LockOwner, LockOwner] = {}
-        frontier = deque([owner])
-        while frontier:
-            current = frontier.popleft()
-            for blocker in self._blockers(current):
-                if blocker is owner or blocker.thread_id == owner.thread_id:
-                    path = [blocker, current]
-                    while path[-1] is not owner:
-                        path.append(came_from[path[-1]])
-                    return path[-2::-1]
-                if blocker not in came_from:
-                    came_from[blocker] = current
-                    frontier.append(blocker)
-        return None
+        path = endless_path(owner, self._blockers)
+        if path is not None:
+            raise endless_wait(owner, path)
 
     def _blockers(self, owner: LockOwner) -> Iterator[LockOwner]:
         waiter = owner.waiting
@@ -385,13 +417,3 @@ class LockTable:
         for key, sharers in self._shared.items():
             if covers(lo, hi, key):
                 yield from sharers - {owner}
-
-    def _merge_old_traces(self) -> None:
-        oldest_snapshot = self._oldest_snapshot()
-        needed = {key: at for key, at in self._share_traces.items() if at > oldest_snapshot}
-        if len(needed) > MAX_SHARE_TRACES // 2:
-            by_age = sorted(needed.items(), key=lambda item: item[1])
-            merged = by_age[: len(by_age) // 2]
-            self._share_trace_floor = merged[-1][1]
-            needed = dict(by_age[len(merged) :])
-        self._share_traces = needed

@@ -36,21 +36,17 @@ class ReadCommittedTransaction(LocalTransaction):
         super().begin_statement(text)
         self.snapshot = None
 
-    def get_newest(self, key: bytes) -> bytes | None:
-        self._check_open()
-        if self._writes.has_written(key):
-            return self._writes.values.get(key)
-        # The lock on the key keeps its newest version where it is, so it does not matter that no
-        # snapshot protects this moment from garbage collection.
-        return self._engine.read(key, self._engine.visible_timestamp)
-
     def lock(
         self,
         keys: Collection[bytes],
         mode: LockMode = LockMode.EXCLUSIVE,
         waiting: Waiting = Waiting.WAIT,
+        *,
+        are_stored: bool = True,
     ) -> Locked:
-        locked = super().lock(keys, mode, waiting)
+        locked = super().lock(keys, mode, waiting, are_stored=are_stored)
+        if not are_stored:
+            return locked
         # Behind the waiting: where this is the statement's first use, its snapshot has it all.
         snapshot = self._reads_at()
         held = [key for key in keys if key not in locked.skipped] if locked.skipped else keys
@@ -59,6 +55,13 @@ class ReadCommittedTransaction(LocalTransaction):
 
     def _check_first_updater(self, key: bytes, mode: LockMode) -> None:
         """Whoever commits last has the last word."""
+
+    def claim(self, keys: Collection[bytes]) -> tuple[bytes, ...]:
+        self.lock(keys)
+        return tuple(key for key in keys if self.get_newest(key) is not None)
+
+    def _check_share_traces(self, keys: Collection[bytes]) -> None:
+        """As with a key."""
 
     def _check_first_updater_in(self, lo: bytes, hi: bytes | None) -> None:
         """As with a key."""

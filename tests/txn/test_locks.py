@@ -9,8 +9,8 @@ import time
 import pytest
 
 from ferrisdb import errors
-from ferrisdb.txn import locks
-from ferrisdb.txn.api import LockMode
+from ferrisdb.txn import share_traces
+from ferrisdb.txn.api import LockMode, Waiting
 from ferrisdb.txn.locks import LockOwner, LockTable
 
 SHARE, EXCLUSIVE = LockMode.SHARE, LockMode.EXCLUSIVE
@@ -65,6 +65,13 @@ class Holder:
 
     def end(self, commit_timestamp: int | None = None) -> None:
         self.table.release_all(self.owner, commit_timestamp)
+
+
+def circle(error: errors.DeadlockDetected) -> list[tuple[int | None, bytes, int | None]]:
+    """Who waits, for which key, and for whom."""
+    assert error.conflict is not None
+    assert error.conflict.kind == "deadlock"
+    return [(step.from_transaction, step.what.lo, step.to_transaction) for step in error.conflict.steps]
 
 
 @pytest.fixture
@@ -151,7 +158,7 @@ def test_two_that_wait_for_each_other_are_found_when_the_second_asks(table: Lock
     with pytest.raises(errors.DeadlockDetected) as caught:
         b.take(b"x")
 
-    assert caught.value.detail == "each waits for the next: 2 -> 1 -> 2"
+    assert circle(caught.value) == [(2, b"x", 1), (1, b"y", 2)]
     assert a.is_waiting()
     b.end()
     a.woken()
@@ -177,7 +184,7 @@ def test_a_cycle_through_a_queue_is_found(table: LockTable) -> None:
     c.wait_for(b"x", SHARE)  # c could share with a, but stands behind b
     with pytest.raises(errors.DeadlockDetected) as caught:
         a.take(b"y")  # a waits for c, c for b, b for a
-    assert caught.value.detail == "each waits for the next: 1 -> 3 -> 2 -> 1"
+    assert circle(caught.value) == [(1, b"y", 3), (3, b"x", 2), (2, b"x", 1)]
     a.end()
     b.woken()
     b.end()
@@ -228,12 +235,12 @@ def test_a_committed_share_lock_leaves_its_commit_behind(table: LockTable) -> No
 def test_traces_stay_bounded_and_err_only_towards_newer(
     table: LockTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "MAX_SHARE_TRACES", 10)
+    monkeypatch.setattr(share_traces, "MAX_SHARE_TRACES", 10)
     for timestamp in range(1, 101):
         holder = Holder(table, timestamp)
         holder.take(b"parent %d" % timestamp, SHARE)
         holder.end(commit_timestamp=timestamp)
-        assert len(table._share_traces) <= 11
+        assert len(table._traces) <= 11
     for timestamp in range(1, 101):
         assert table.share_trace(b"parent %d" % timestamp) >= timestamp
 
@@ -241,7 +248,7 @@ def test_traces_stay_bounded_and_err_only_towards_newer(
 def test_the_trace_of_a_range_is_at_least_that_of_each_key_in_it(
     table: LockTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "MAX_SHARE_TRACES", 10)
+    monkeypatch.setattr(share_traces, "MAX_SHARE_TRACES", 10)
     # Who committed first may release last: 5 comes when all up to 9 have been merged.
     for timestamp in (*range(6, 18), 5):
         holder = Holder(table, timestamp)
@@ -292,6 +299,108 @@ def test_whatever_the_schedule_nobody_sleeps_for_ever_and_no_two_hold_the_same_k
     assert not table._exclusive
     assert not table._shared
     assert not table._queues
+
+
+# --- not waiting, and not for ever -----------------------------------------------------------
+
+
+def test_nowait_is_refused_where_it_would_wait_and_skip_locked_passes_on(table: LockTable) -> None:
+    holder, other = holders(table, 2)
+    holder.take(b"row")
+    with pytest.raises(errors.LockNotAvailable):
+        table.acquire(other.owner, b"row", SHARE, Waiting.NOWAIT)
+    assert table.acquire(other.owner, b"row", SHARE, Waiting.SKIP_LOCKED) is False
+    assert table.acquire(other.owner, b"free", EXCLUSIVE, Waiting.SKIP_LOCKED) is True
+    assert table.acquire(holder.owner, b"row", SHARE, Waiting.NOWAIT) is True
+    holder.end()
+    assert table.acquire(other.owner, b"row", SHARE, Waiting.NOWAIT) is True
+
+
+def test_a_key_for_which_somebody_waits_is_not_free(table: LockTable) -> None:
+    reader, writer, late = holders(table, 3)
+    reader.take(b"row", SHARE)
+    writer.wait_for(b"row")
+    assert table.acquire(late.owner, b"row", SHARE, Waiting.SKIP_LOCKED) is False
+    reader.end()
+    writer.woken()
+
+
+def test_a_wait_that_takes_too_long_ends_and_those_behind_it_go_on(table: LockTable) -> None:
+    reader, writer, late = holders(table, 3)
+    reader.take(b"row", SHARE)
+    writer.owner.lock_timeout_s = 0.05
+    writer.wait_for(b"row")
+    late.wait_for(b"row", SHARE)
+    writer.woken()
+    assert isinstance(writer.error, errors.LockNotAvailable)
+    assert writer.error.detail == "it waited for transaction 1"
+    assert not writer.error.retryable
+    # The writer was all that stood between the two sharers.
+    late.woken()
+    assert late.error is None
+    assert not table._queues
+
+
+def test_a_range_gives_up_as_a_key_does(table: LockTable) -> None:
+    writer, deleter, late = holders(table, 3)
+    writer.take(b"c")
+    deleter.owner.lock_timeout_s = 0.05
+    deleter.wait_for_range(b"a", b"m")
+    late.wait_for(b"f")
+    deleter.woken()
+    assert isinstance(deleter.error, errors.LockNotAvailable)
+    late.woken()
+    assert not table._ranges.waiting
+
+
+def test_a_lock_that_is_granted_as_the_time_runs_out_is_held(table: LockTable) -> None:
+    """The alarm has gone off, and before it gets the mutex the holder has ended."""
+    holder, waiter = holders(table, 2)
+    holder.take(b"row")
+    waiter.wait_for(b"row")
+    asleep = waiter.owner.waiting
+    assert asleep is not None
+    holder.end()
+    waiter.woken()
+    table._give_up(asleep)
+    assert b"row" in waiter.owner.exclusive_keys
+
+
+def test_timeouts_and_grants_meet_and_no_two_hold_the_same_key() -> None:
+    """Many wait for one key, each about as long as it is held."""
+    table = LockTable(lambda: 0)
+    inside: list[int] = []
+    crowd: list[int] = []
+    timeouts: list[int] = []
+
+    def client(number: int) -> None:
+        dice = random.Random(number)
+        for turn in range(60):
+            owner = LockOwner(number * 1000 + turn)
+            owner.lock_timeout_s = dice.choice((0.0, 0.0005, 0.002))
+            try:
+                table.acquire(owner, b"row", EXCLUSIVE)
+            except errors.LockNotAvailable:
+                timeouts.append(owner.id)
+                assert not owner.exclusive_keys
+            else:
+                inside.append(owner.id)
+                time.sleep(0.0005)
+                crowd.append(len(inside))
+                inside.remove(owner.id)
+            finally:
+                table.release_all(owner, None)
+
+    threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), "asleep for ever"
+    assert set(crowd) == {1}
+    assert not table._exclusive
+    assert not table._queues
+    assert timeouts
 
 
 # --- ranges ---------------------------------------------------------------------------------
@@ -404,11 +513,21 @@ def test_ranges_that_touch_nothing_of_each_other_stand_side_by_side(table: LockT
 
 def test_two_ranges_that_wait_for_each_other_are_a_deadlock(table: LockTable) -> None:
     a, b = holders(table, 2)
+    a.owner.statement, b.owner.statement = "DROP TABLE one", "DROP TABLE two"
     table.acquire_range(a.owner, b"a", b"c")
     table.acquire_range(b.owner, b"m", None)
     a.wait_for_range(b"x", b"z")
-    with pytest.raises(errors.DeadlockDetected):
+    with pytest.raises(errors.DeadlockDetected) as caught:
         table.acquire_range(b.owner, b"b", b"d")
+    assert caught.value.detail is not None
+    assert caught.value.detail.splitlines() == [
+        "transaction 2 waits for [b'b', b'd'), which transaction 1 holds",
+        "  transaction 2: DROP TABLE two",
+        "  transaction 1: DROP TABLE one",
+        "transaction 1 waits for [b'x', b'z'), which transaction 2 holds",
+        "  transaction 1: DROP TABLE one",
+        "  transaction 2: DROP TABLE two",
+    ]
     b.end()
     a.woken()
     assert a.error is None

@@ -22,6 +22,12 @@ from ferrisdb.query.bind.expression_binder import ExpressionBinder
 from ferrisdb.query.bind.expressions import Constant, Expression, Slot, SlotRef, conjuncts
 from ferrisdb.query.bind.from_binder import FromBinder
 from ferrisdb.query.bind.grouping import GroupRewriter, has_aggregate
+from ferrisdb.query.bind.lock_binder import (
+    LockBinder,
+    push_into_derived,
+    refuse_unlockable,
+    refuse_values,
+)
 from ferrisdb.query.bind.scope import Scope, SlotNumbers, derived_relation
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.parameters import Parameters
@@ -81,9 +87,10 @@ class QueryBinder:
 
     def bind(self, query: ast.Query, parent: Scope | None = None) -> BoundQuery:
         if isinstance(query.body, ast.Values):
+            refuse_values(query.lockings)
             bound = self._values(query.body, query.order_by, parent)
         else:
-            bound = _SelectBinder(self, query.body, query.order_by, parent).bind()
+            bound = _SelectBinder(self, query.body, query, parent).bind()
         limit = self._count(query.limit, "LIMIT", parent)
         offset = self._count(query.offset, "OFFSET", parent)
         if limit is None and offset is None:
@@ -143,17 +150,21 @@ class _SelectBinder:
         self,
         queries: QueryBinder,
         select: ast.Select,
-        order_by: Sequence[ast.OrderItem],
+        query: ast.Query,
         parent: Scope | None,
     ) -> None:
         self._queries = queries
         self._select = select
-        self._order_by = order_by
+        self._order_by = query.order_by
+        self._lockings = query.lockings
         self._scope = Scope(parent)
 
     def bind(self) -> BoundQuery:
         select = self._select
-        plan = FromBinder(self._queries, self._scope).bind(select.from_items)
+        from_items = select.from_items
+        if self._lockings:
+            from_items = push_into_derived(from_items, self._lockings)
+        plan = FromBinder(self._queries, self._scope).bind(from_items)
         if select.where is not None:
             where = ExpressionBinder(self._queries, self._scope, "WHERE").condition(select.where)
             plan = Filter(plan, conjuncts(where))
@@ -162,7 +173,13 @@ class _SelectBinder:
         groups = self._group_keys(items)
         having = self._having()
         order = _OrderBinder(self._queries, self._scope, items, self._scope).keys(self._order_by)
-        if self._is_grouped(groups, items, having, order):
+        is_grouped = self._is_grouped(groups, items, having, order)
+        if self._lockings:
+            refuse_unlockable(select, self._lockings, is_grouped=is_grouped)
+            locks = LockBinder(self._scope, self._queries.numbers, self._lockings)
+            if locks.has_locks():
+                return self._locked(plan, locks, items, order)
+        if is_grouped:
             plan = self._grouped(plan, groups, items, having, order)
         slots = [self._output_slot(item) for item in items]
         if not order:
@@ -174,6 +191,18 @@ class _SelectBinder:
         return self._bound(
             _sorted(self._queries, plan, pairs, order, select.is_distinct, project=True), items
         )
+
+    def _locked(
+        self, rows: Plan, locks: LockBinder, items: list[_Item], order: list[_OrderKey]
+    ) -> BoundQuery:
+        pairs = [(self._output_slot(item), item) for item in items]
+        recheck = locks.recheck(rows, [(slot, item.expression) for slot, item in pairs])
+        extra = [
+            (slot, _Item(SlotRef(slot, slot.is_nullable), slot.name, None, self._select.position))
+            for slot in locks.extra_slots()
+        ]
+        plan = _sorted(self._queries, rows, pairs + extra, order, False, project=True)
+        return self._bound(locks.plan(plan, [slot for slot, _ in pairs], recheck), items)
 
     def _bound(self, plan: Plan, items: list[_Item]) -> BoundQuery:
         return BoundQuery(plan, tuple(item.name for item in items))

@@ -10,10 +10,10 @@ So `UPDATE t SET id = id + 1`, and two rows that swap their values, succeed what
 the rows are met in. The SQL standard says the same; PostgreSQL checks row by row there and
 refuses some of them unless the constraint is deferrable.
 
-What the transaction does not see it can't report as a duplicate: when a concurrent one has
-committed the same key, writing the key is the conflict (SerializationFailure), and running
-the transaction again meets the row and reports UniqueViolation. At read committed there is no
-such conflict: there the keys are locked before the store is asked for the newest.
+The keys are held before the store is asked, so two that insert the same one wait for each other,
+and the second reports a duplicate, as in PostgreSQL: also at snapshot, where it does not see it.
+Only at serializable that is a SerializationFailure: running the transaction again tells whether
+it would have looked first.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def check_not_null(table: Table, positions: Iterable[int], values: Sequence[Valu
 
 
 def check_claims(table: Table, transaction: Transaction, claims: Mapping[bytes, Claim]) -> None:
-    """Every key must be free in the store. Raises UniqueViolation for the first that is not."""
-    if transaction.isolation is IsolationLevel.READ_COMMITTED:
-        keys = sorted(claims)
-        transaction.lock(keys)
-        stored = [transaction.get_newest(key) for key in keys]
-    else:
-        keys = list(claims)
-        stored = transaction.get_many(keys)
-    for key, found in zip(keys, stored, strict=True):
-        if found is not None:
-            raise unique_violation(table, claims[key])
+    """Every key must be free in the store; then they are held. Raises UniqueViolation for the
+    first that is not."""
+    # In one order for all, as writes are: see `row_changes`.
+    taken = set(transaction.claim(sorted(claims)))
+    if not taken:
+        return
+    key = next(key for key in claims if key in taken)
+    violation = unique_violation(table, claims[key])
+    if transaction.isolation is IsolationLevel.SNAPSHOT and transaction.get(key) is None:
+        violation.hint = "another transaction has committed it since this one took its snapshot"
+    raise violation
 
 
 def unique_violation(table: Table, claim: Claim) -> UniqueViolation:

@@ -13,7 +13,7 @@ from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.syntax import indented
 from ferrisdb.query.change.targets import find_table, target_rows
 from ferrisdb.query.parameters import Parameters
-from ferrisdb.query.plan import PlannedQuery, plan_target_rows
+from ferrisdb.query.plan import PlannedTargets, plan_target_rows
 
 
 class PreparedDelete:
@@ -21,7 +21,7 @@ class PreparedDelete:
 
     word = "DELETE"
 
-    def __init__(self, layout: TableLayout, plan: PlannedQuery) -> None:
+    def __init__(self, layout: TableLayout, plan: PlannedTargets) -> None:
         self.table_name = layout.table.name
         self._layout = layout
         self._plan = plan

@@ -11,6 +11,9 @@
 An update is a removal and an addition, less the entries that would stay as they are. Since
 everything is settled first, it does not matter in which order rows are met: see
 `constraints` for why that is better than row by row.
+
+A row that goes, or that gets another unique key, takes its identity along, which others may
+rely on: that is locked first (see `ferrisdb.query.row_locks`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections.abc import Sequence
 
 from ferrisdb.query.change.constraints import Claim, KeyRule, check_claims, unique_violation
 from ferrisdb.query.change.index_maintenance import IndexLayout, TableLayout
+from ferrisdb.query.row_locks import identity_key
 from ferrisdb.query.types import Value
 from ferrisdb.txn.api import Transaction
 
@@ -31,6 +35,7 @@ class RowChanges:
         self._going: set[bytes] = set()
         self._coming: dict[bytes, bytes] = {}
         self._claims: dict[bytes, Claim] = {}
+        self._identities: set[bytes] = set()
 
     def add(self, row_key: bytes, values: Sequence[Value]) -> None:
         """A new row. Raises UniqueViolation when another row of this step has its key."""
@@ -46,6 +51,7 @@ class RowChanges:
     def remove(self, row_key: bytes, stored: bytes) -> None:
         """A row that stands in the store."""
         self._going.add(row_key)
+        self._identities.add(identity_key(row_key))
         layout = self._layout
         if layout.indexes:
             values = layout.row_codec.decode(stored)
@@ -68,10 +74,14 @@ class RowChanges:
             if old_entry != index.entry_key(new, primary_key)[0]:
                 self._going.add(old_entry)
                 self._add_entry(index, primary_key, new)
+                if index.index.is_unique:
+                    self._identities.add(identity_key(row_key))
 
     def write(self, transaction: Transaction) -> None:
         """Check and write everything. Raises UniqueViolation before the first write."""
         going, coming, claims = self._going, self._coming, self._claims
+        if self._identities:
+            transaction.lock(sorted(self._identities), are_stored=False)
         if going:
             claims = {key: claim for key, claim in claims.items() if key not in going}
         if claims:

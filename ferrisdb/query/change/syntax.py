@@ -31,6 +31,11 @@ def parameter_keys(statement: ast.Statement) -> frozenset[int | str]:
     return frozenset(node.key for node in nodes(statement) if isinstance(node, ast.Parameter))
 
 
+def locks_rows(statement: ast.Statement) -> bool:
+    """Whether a query, or one inside it, says FOR UPDATE or one of its kin."""
+    return any(isinstance(node, ast.Locking) for node in nodes(statement))
+
+
 @functools.lru_cache(maxsize=256)
 def default_expression(default_sql: str | None, position: int) -> ast.Expression:
     """A column's default, as if its text stood at `position` of the statement that uses it.

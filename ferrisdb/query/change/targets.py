@@ -9,19 +9,45 @@ from ferrisdb.errors import DuplicateColumn, UndefinedColumn, UndefinedTable
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.execution import Execution
-from ferrisdb.query.plan import PlannedQuery
+from ferrisdb.query.plan import PlannedTargets
 from ferrisdb.query.schema import Table
 from ferrisdb.query.types import Value
 from ferrisdb.query.values.suggest import did_you_mean
+from ferrisdb.txn.api import IsolationLevel
 
 TargetRow = tuple[bytes, bytes, *tuple[Value, ...]]
 """Row key, stored row, and the new values in the order of the assignments."""
 
 
-def target_rows(plan: PlannedQuery, execution: Execution) -> Iterator[list[TargetRow]]:
-    """What `plan_target_rows` planned, in batches."""
+def target_rows(plan: PlannedTargets, execution: Execution) -> Iterator[list[TargetRow]]:
+    """What `plan_target_rows` planned, in batches.
+
+    At read committed the rows are locked here, and those that others have changed since the
+    statement began are looked at again as they are now: some are gone, some qualify no more.
+    """
     rows = plan.run(execution.transaction, execution.parameters, execution.now)
-    return cast("Iterator[list[TargetRow]]", rows)
+    batches = cast("Iterator[list[TargetRow]]", rows)
+    if execution.transaction.isolation is IsolationLevel.READ_COMMITTED:
+        return (_locked(plan, batch, execution) for batch in batches)
+    return batches
+
+
+def _locked(plan: PlannedTargets, batch: list[TargetRow], execution: Execution) -> list[TargetRow]:
+    transaction = execution.transaction
+    changed = set(transaction.lock([row[0] for row in batch]).changed)
+    if not changed:
+        return batch
+    targets: list[TargetRow] = []
+    for target in batch:
+        row: object = target
+        if target[0] in changed:
+            stored = transaction.get_newest(target[0])
+            if stored is None:
+                continue
+            row = plan.look_again((target[0], stored), transaction, execution.parameters, execution.now)
+        if row is not None:
+            targets.append(cast("TargetRow", row))
+    return targets
 
 
 def find_table(catalog: CatalogView, name: str, position: int) -> Table:

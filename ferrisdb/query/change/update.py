@@ -11,6 +11,9 @@ from being met again (the Halloween problem, found at IBM on 31 October 1976).
 
 A row that is given the value it had is written all the same, and counted: a concurrent
 writer of the row conflicts with it, as in PostgreSQL.
+
+At read committed a row that was changed since the statement began is taken as it is now, with
+WHERE and the new values computed anew (see `targets`).
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from ferrisdb.query.change.row_changes import RowChanges
 from ferrisdb.query.change.syntax import default_expression, indented
 from ferrisdb.query.change.targets import find_columns, find_table, target_rows
 from ferrisdb.query.parameters import Parameters
-from ferrisdb.query.plan import PlannedQuery, plan_target_rows
+from ferrisdb.query.plan import PlannedTargets, plan_target_rows
 from ferrisdb.query.types import SqlType, Value
 
 
@@ -33,7 +36,7 @@ class PreparedUpdate:
 
     word = "UPDATE"
 
-    def __init__(self, layout: TableLayout, plan: PlannedQuery, assigned: tuple[int, ...]) -> None:
+    def __init__(self, layout: TableLayout, plan: PlannedTargets, assigned: tuple[int, ...]) -> None:
         """`assigned` are column positions, in the order of the plan's new values."""
         self.table_name = layout.table.name
         self._layout = layout

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ferrisdb.errors import broken
 from ferrisdb.query.algebra.operators import Filter, HashJoin, LoopJoin, Plan, Project, Scan
+from ferrisdb.query.algebra.row_locking import LockRows
 from ferrisdb.query.ast import JoinKind
 from ferrisdb.query.bind.expressions import Expression, Slot, SlotRef
 from ferrisdb.query.compile.writer import MAX_LOOPS, targets_of, tuple_of
@@ -39,7 +40,7 @@ def open_loops(plan: Plan) -> int:
     """How many loops enclose the code that consumes the plan's rows."""
     if isinstance(plan, Scan):
         return 3
-    if isinstance(plan, (Filter, Project)):
+    if isinstance(plan, (Filter, Project, LockRows)):
         return open_loops(plan.input)
     if isinstance(plan, LoopJoin) and plan.is_lookup:
         return open_loops(plan.left) + open_loops(plan.right) + 1

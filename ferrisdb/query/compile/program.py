@@ -45,6 +45,7 @@ from ferrisdb.query.algebra.operators import (
     TopN,
     Values,
 )
+from ferrisdb.query.algebra.row_locking import KeptRow, LockRows
 from ferrisdb.query.bind.expressions import (
     ExistsQuery,
     Expression,
@@ -53,7 +54,7 @@ from ferrisdb.query.bind.expressions import (
     Slot,
     SubqueryExpression,
 )
-from ferrisdb.query.compile import aggregates, joins, scans, support
+from ferrisdb.query.compile import aggregates, joins, row_locking, scans, support
 from ferrisdb.query.compile.expressions import Environment, ExpressionCompiler
 from ferrisdb.query.compile.writer import FunctionWriter, Namespace, targets_of, tuple_of
 from ferrisdb.query.types import Kind, Value
@@ -355,4 +356,6 @@ _PRODUCERS: dict[type, Callable[..., None]] = {
     Aggregate: aggregates.produce_aggregate,
     HashJoin: joins.produce_hash_join,
     LoopJoin: joins.produce_loop_join,
+    LockRows: row_locking.produce_locked_rows,
+    KeptRow: row_locking.produce_kept_row,
 }

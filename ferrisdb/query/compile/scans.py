@@ -2,6 +2,7 @@
 
     whole or range     for keys, rows in tx.scan_batches(lo, hi): for row in rows: ...
     single key         row = tx.get(key)
+    a row that is given, to be looked at again: see algebra.row_locking
     index              its entries first; each names a row's key, and rows come by get_many
 
 The columns are decoded in place, and only those that the plan mentions: first those of the
@@ -18,6 +19,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ferrisdb.query.algebra.operators import KeyRange, Scan
+from ferrisdb.query.algebra.row_locking import STORED_ROW
 from ferrisdb.query.bind.expressions import Expression, Slot, slots_of
 from ferrisdb.query.compile.access import KeyRanges
 from ferrisdb.query.compile.writer import tuple_of
@@ -60,7 +62,7 @@ class _ScanWriter:
     def write(self, conditions: Sequence[Expression], consume: Consume) -> None:
         writer, access = self._program.writer, self._scan.access
         with ExitStack() as loops:
-            for header in self._point_loops() if access.is_point else self._range_loops():
+            for header in self._loops():
                 loops.enter_context(writer.loop(header))
             if access.is_point or access.index is not None:
                 writer.line(f"if {self._row} is None: continue")
@@ -77,6 +79,14 @@ class _ScanWriter:
                 row = self._names.fresh("row")
                 writer.line(f"{row} = {self._row}")
             consume({**names, **self._decode(later, row)})
+
+    def _loops(self) -> list[str]:
+        access = self._scan.access
+        if access is STORED_ROW:
+            source = self._scan.source
+            code = f"parameters[{self._names.name(source)}]"
+            return [f"for {self._key}, {self._row} in {self._program.prologue(source, 'given', code)}:"]
+        return self._point_loops() if access.is_point else self._range_loops()
 
     def _range_loops(self) -> list[str]:
         scan, access = self._scan, self._scan.access

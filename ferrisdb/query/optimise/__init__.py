@@ -9,6 +9,7 @@
     use_order         a key is already in order
     top_n             ORDER BY with LIMIT keeps only what can be asked for
     prune_columns     what nobody mentions is not decoded
+    recheck_rows      a changed row that is locked is looked at again, by itself
 
 There are no statistics yet; every choice between two sound plans is in `heuristics`.
 Subqueries are plans of their own and pass through the same rules.
@@ -26,6 +27,7 @@ from ferrisdb.query.optimise.fold_constants import fold_constants
 from ferrisdb.query.optimise.order_joins import order_joins
 from ferrisdb.query.optimise.prune_columns import prune_columns
 from ferrisdb.query.optimise.push_filters import push_filters
+from ferrisdb.query.optimise.recheck_rows import recheck_rows
 from ferrisdb.query.optimise.strengthen_joins import strengthen_joins
 from ferrisdb.query.optimise.top_n import top_n
 from ferrisdb.query.optimise.use_order import use_order
@@ -48,4 +50,4 @@ def optimise(plan: Plan) -> Plan:
     plan = map_subqueries(plan, optimise)
     for rule in RULES:
         plan = rule(plan)
-    return plan
+    return recheck_rows(plan, optimise)

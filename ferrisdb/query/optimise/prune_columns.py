@@ -22,6 +22,7 @@ from ferrisdb.query.algebra.operators import (
     Values,
     outer_references,
 )
+from ferrisdb.query.algebra.row_locking import LockRows
 from ferrisdb.query.bind.expressions import Expression, Slot, slots_of
 
 
@@ -43,8 +44,9 @@ def _prune(plan: Plan, needed: set[Slot]) -> Plan:
         return pruned.with_inputs((_prune(plan.input, _slots(pruned.expressions())),))
     if isinstance(plan, Values):
         return plan
-    if isinstance(plan, Distinct):
-        # Which rows are distinct depends on every column, shown above or not.
+    if isinstance(plan, (Distinct, LockRows)):
+        # Which rows are distinct depends on every column, shown above or not; what is locked and
+        # looked at again, too.
         needed = needed | set(plan.input.output)
     needed = needed | _slots(plan.expressions())
     if isinstance(plan, LoopJoin) and plan.is_lookup:

@@ -28,6 +28,7 @@ from ferrisdb.query.algebra.operators import (
     Sort,
     SortKey,
 )
+from ferrisdb.query.algebra.row_locking import LockRows
 from ferrisdb.query.bind.expressions import Expression, Slot, SlotRef
 
 
@@ -36,6 +37,12 @@ def use_order(plan: Plan) -> Plan:
         ordered = _ordered(plan.input.input, plan.input.keys, is_limited=plan.limit is not None)
         if ordered is not None:
             return plan.with_inputs((use_order(ordered),))
+    if isinstance(plan, Limit) and isinstance(plan.input, LockRows) and isinstance(plan.input.input, Sort):
+        # LIMIT 1 FOR UPDATE SKIP LOCKED: the row that is next, without a look at all the others.
+        locking, sort = plan.input, plan.input.input
+        ordered = _ordered(sort.input, sort.keys, is_limited=plan.limit is not None)
+        if ordered is not None:
+            return plan.with_inputs((locking.with_inputs((use_order(ordered),)),))
     if isinstance(plan, Sort):
         ordered = _ordered(plan.input, plan.keys, is_limited=False)
         if ordered is not None:

@@ -48,7 +48,6 @@ _CLAUSES = {
     "right": "RIGHT JOIN",
     "full": "FULL JOIN",
     "natural": "NATURAL JOIN",
-    "for": "FOR UPDATE",
     "returning": "RETURNING",
     "check": "CHECK",
     "references": "REFERENCES (a foreign key)",

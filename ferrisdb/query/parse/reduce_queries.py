@@ -5,6 +5,7 @@ from __future__ import annotations
 from ferrisdb.query import ast
 from ferrisdb.query.parse.lexer import Token
 from ferrisdb.query.parse.rules import rule
+from ferrisdb.txn.api import Waiting
 
 # --- queries ----------------------------------------------------------------------------
 
@@ -12,10 +13,14 @@ from ferrisdb.query.parse.rules import rule
 Limits = tuple[ast.Expression | None, ast.Expression | None]
 """(limit, offset)"""
 
+Tail = tuple[Limits, list[ast.Locking]]
+"""What stands behind ORDER BY."""
+
 
 @rule("query")
-def query(body: ast.QueryBody, order_by: list[ast.OrderItem], limits: Limits) -> ast.Query:
-    return ast.Query(body, tuple(order_by), *limits, body.position)
+def query(body: ast.QueryBody, order_by: list[ast.OrderItem], tail: Tail) -> ast.Query:
+    limits, lockings = tail
+    return ast.Query(body, tuple(order_by), *limits, body.position, tuple(lockings))
 
 
 @rule("values")
@@ -134,9 +139,29 @@ def nulls_last(_nulls: Token, _last: Token) -> bool:
     return False
 
 
-@rule("no_limits")
-def no_limits(_sql: str, _next: Token) -> Limits:
-    return None, None
+@rule("no_tail")
+def no_tail(_sql: str, _next: Token) -> Tail:
+    return (None, None), []
+
+
+@rule("tail_of_limits")
+def tail_of_limits(limits: Limits) -> Tail:
+    return limits, []
+
+
+@rule("tail_of_lockings")
+def tail_of_lockings(lockings: list[ast.Locking]) -> Tail:
+    return (None, None), lockings
+
+
+@rule("limits_lockings")
+def limits_lockings(limits: Limits, lockings: list[ast.Locking]) -> Tail:
+    return limits, lockings
+
+
+@rule("lockings_limits")
+def lockings_limits(lockings: list[ast.Locking], limits: Limits) -> Tail:
+    return limits, lockings
 
 
 @rule("limit")
@@ -190,6 +215,49 @@ def one(_sql: str, following: Token) -> ast.Literal:
     return ast.Literal(1, following[2])
 
 
+# --- FOR UPDATE ---------------------------------------------------------------------------
+
+
+@rule("locking")
+def locking(word: Token, strength: ast.LockStrength, tables: list[ast.Name], waiting: Waiting) -> ast.Locking:
+    return ast.Locking(strength, tuple(tables), waiting, word[2])
+
+
+@rule("for_update")
+def for_update(_update: Token) -> ast.LockStrength:
+    return ast.LockStrength.UPDATE
+
+
+@rule("for_no_key_update")
+def for_no_key_update(_no: Token, _key: Token, _update: Token) -> ast.LockStrength:
+    return ast.LockStrength.NO_KEY_UPDATE
+
+
+@rule("for_share")
+def for_share(_share: Token) -> ast.LockStrength:
+    return ast.LockStrength.SHARE
+
+
+@rule("for_key_share")
+def for_key_share(_key: Token, _share: Token) -> ast.LockStrength:
+    return ast.LockStrength.KEY_SHARE
+
+
+@rule("wait")
+def wait(_sql: str, _next: Token) -> Waiting:
+    return Waiting.WAIT
+
+
+@rule("nowait")
+def nowait(_nowait: Token) -> Waiting:
+    return Waiting.NOWAIT
+
+
+@rule("skip_locked")
+def skip_locked(_skip: Token, _locked: Token) -> Waiting:
+    return Waiting.SKIP_LOCKED
+
+
 # --- changes ----------------------------------------------------------------------------
 
 
@@ -238,7 +306,7 @@ def insert_columns_parenthesized(
 
 def _insert_source(query: ast.Query) -> ast.InsertRows | ast.Query:
     """VALUES alone mean the same with parentheses as without: each value takes its column's type."""
-    is_plain = not query.order_by and query.limit is None and query.offset is None
+    is_plain = not (query.order_by or query.lockings) and query.limit is None and query.offset is None
     return ast.InsertRows(query.body.rows) if isinstance(query.body, ast.Values) and is_plain else query
 
 

@@ -9,13 +9,15 @@ as the catalog that it was planned with is current. It is compiled when it first
 from __future__ import annotations
 
 import decimal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from ferrisdb.errors import StatementTooComplex, broken
 from ferrisdb.query import ast, limits, types
-from ferrisdb.query.algebra.operators import Filter, Plan, Project, Values
+from ferrisdb.query.algebra.operators import Filter, Plan, Project, TableSource, Values
+from ferrisdb.query.algebra.row_locking import STORED_ROW, locked_tables
 from ferrisdb.query.bind.expression_binder import ExpressionBinder
 from ferrisdb.query.bind.expressions import SlotRef, conjuncts
 from ferrisdb.query.bind.from_binder import FromBinder
@@ -25,6 +27,7 @@ from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.compile.program import Run, compile_plan
 from ferrisdb.query.explain import explain_plan
 from ferrisdb.query.optimise import optimise
+from ferrisdb.query.optimise.recheck_rows import recheck_plan
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.types import SqlType, Value
 from ferrisdb.query.values import NUMERIC_CONTEXT, arithmetic_error
@@ -43,9 +46,13 @@ class ResultColumn:
 
 
 class PlannedQuery:
-    """A query that can run any number of times, by several threads at once."""
+    """A query that can run any number of times, by several threads at once.
+
+    `locked_tables` are the names of the tables of which it locks rows.
+    """
 
     def __init__(self, plan: Plan, names: Sequence[str]) -> None:
+        self.locked_tables = locked_tables(plan)
         self.columns = tuple(
             ResultColumn(name, slot.type) for name, slot in zip(names, plan.output, strict=True)
         )
@@ -85,7 +92,10 @@ class PlannedQuery:
         Between batches the caller's own decimal context holds. Raises what the rows raise:
         DataError and CardinalityViolation of the query, and every error of the store.
         """
-        batches = self._compiled()(tx, parameters.values, now)
+        return self._batches(tx, parameters.values, now)
+
+    def _batches(self, tx: Transaction, given: Mapping[Any, Any], now: datetime) -> Iterator[list[Row]]:
+        batches = self._compiled()(tx, given, now)
         while True:
             try:
                 with decimal.localcontext(NUMERIC_CONTEXT):
@@ -97,6 +107,24 @@ class PlannedQuery:
             if batch is None:
                 return
             yield batch
+
+
+class PlannedTargets(PlannedQuery):
+    """The rows that an UPDATE or DELETE is about: see `plan_target_rows`."""
+
+    def __init__(self, plan: Plan, names: Sequence[str], recheck: Plan, source: TableSource) -> None:
+        super().__init__(optimise(plan), names)
+        self._recheck = PlannedQuery(recheck_plan(recheck, optimise), names)
+        self._target = source
+
+    def look_again(
+        self, stored: tuple[bytes, bytes], tx: Transaction, parameters: Parameters, now: datetime
+    ) -> Row | None:
+        """What the plan gives for a row with this key and these bytes; None: it is no target."""
+        given: dict[Any, Any] = {**parameters.values, self._target: (stored,)}
+        for rows in self._recheck._batches(tx, given, now):
+            return rows[0]
+        return None
 
 
 def _planned(plan: Plan, names: Sequence[str]) -> PlannedQuery:
@@ -122,7 +150,7 @@ def plan_target_rows(
     new_values: Sequence[tuple[ast.Expression, SqlType]],
     catalog: CatalogView,
     parameters: Parameters,
-) -> PlannedQuery:
+) -> PlannedTargets:
     """For UPDATE and DELETE: (row key, raw row, *new values cast to the types by assignment).
 
     The rows are read as they are asked for: a caller that writes the table takes them all
@@ -133,14 +161,17 @@ def plan_target_rows(
         scope = Scope(None)
         scan, _ = FromBinder(queries, scope).table(table_ref)
         plan: Plan = scan
+        given: Plan = replace(scan, access=STORED_ROW)
         if where is not None:
             condition = ExpressionBinder(queries, scope, "WHERE").condition(where)
             plan = Filter(plan, conjuncts(condition))
+            given = Filter(given, conjuncts(condition))
         key = scan.source.row_key = queries.numbers("row key", types.UNKNOWN, is_nullable=False)
         raw = scan.source.row_value = queries.numbers("row", types.UNKNOWN, is_nullable=False)
         values = queries.expressions(new_values, scope, "SET")
         items = ((key, SlotRef(key, False)), (raw, SlotRef(raw, False)), *values)
-        return _planned(Project(plan, items), [slot.name for slot, _ in items])
+        names = [slot.name for slot, _ in items]
+        return PlannedTargets(Project(plan, items), names, Project(given, items), scan.source)
     except RecursionError:
         raise _too_deep() from None
 
