@@ -31,7 +31,7 @@ BAD_STATEMENTS = {
     "an integer too large": ("SELECT 9223372036854775807 + 1", "22003", "out of range"),
     "a number that does not fit": ("INSERT INTO account VALUES (3, 'cy', 1e9)", "22003", ""),
     "an unknown function": ("SELECT lenght('a')", "42883", "lenght"),
-    "a level that is not built": ("BEGIN ISOLATION LEVEL SERIALIZABLE", "0A000", "serializable"),
+    "a lock on rows that are none": ("SELECT count(*) FROM account FOR UPDATE", "0A000", "aggregate"),
     "a commit of nothing": ("COMMIT", "25P01", ""),
     "an overlong statement": ("SELECT '" + "x" * 1_100_000 + "'", "54000", "1000000"),
     "a statement too deep": ("SELECT " + "NOT " * 5000 + "TRUE", "54001", ""),

@@ -16,7 +16,6 @@ from ferrisdb.errors import (
     InFailedTransaction,
     InterfaceError,
     NoActiveTransaction,
-    NotSupportedError,
     NumericValueOutOfRange,
     ReadOnlyTransaction,
     SerializationFailure,
@@ -29,7 +28,6 @@ from ferrisdb.query.guard import Guard
 from ferrisdb.query.result import ROWS_MADE_AT_EXECUTE, RowSource
 from ferrisdb.query.session import Result, ResultColumn, Session, SessionStatus, SharedState
 from ferrisdb.query.types import INTEGER
-from ferrisdb.txn.api import IsolationLevel
 from ferrisdb.txn.local import LocalStore
 
 MANY = ROWS_MADE_AT_EXECUTE * 40
@@ -333,8 +331,6 @@ def test_begin_and_its_ends_are_paired(session: Session) -> None:
         session.commit()
     with pytest.raises(NoActiveTransaction):
         session.rollback()
-    with pytest.raises(NotSupportedError):
-        session.begin(IsolationLevel.SERIALIZABLE)
     assert session.status is SessionStatus.IDLE
     session.begin(read_only=True)
     with pytest.raises(ActiveTransaction):
