@@ -28,9 +28,11 @@ from ferrisdb.errors import (
     NoActiveTransaction,
     ReadOnlyStore,
     ReadOnlyTransaction,
+    SerializationFailure,
     broken,
 )
 from ferrisdb.query import ast
+from ferrisdb.query.conflict_words import explain_in_words
 from ferrisdb.query.define.statements import SchemaStatement, schema_word
 from ferrisdb.query.guard import Guard
 from ferrisdb.query.parameters import Parameters
@@ -103,8 +105,9 @@ class Session:
             self._check_usable()
             try:
                 return self._execute(self._shared.parse(sql), given)
-            except BaseException:
+            except BaseException as error:
                 self._fail()
+                explain_in_words(error, self._store, self._shared)
                 raise
 
     def execute_many(self, sql: str, rows: Iterable[ParameterRow]) -> int:
@@ -122,8 +125,9 @@ class Session:
             self._check_usable()
             try:
                 return self._execute_many(self._shared.parse(sql), rows)
-            except BaseException:
+            except BaseException as error:
                 self._fail()
+                explain_in_words(error, self._store, self._shared)
                 raise
 
     def begin(
@@ -157,7 +161,12 @@ class Session:
         """
         with self._guard:
             self._check_usable()
-            if not self._commit():
+            try:
+                is_committed = self._commit()
+            except SerializationFailure as error:
+                explain_in_words(error, self._store, self._shared)
+                raise
+            if not is_committed:
                 raise InFailedTransaction(
                     "a transaction in which a statement failed can't be committed; it was rolled back",
                     hint="run it again, or go back to a savepoint after an error",
@@ -244,10 +253,14 @@ class Session:
         runner = StatementRunner(shared, transaction, shared.clock())
 
         def end(error: BaseException | None) -> None:
-            if error is None:
-                transaction.commit()
-            else:
+            if error is not None:
                 transaction.rollback()
+                return
+            try:
+                transaction.commit()
+            except SerializationFailure as failure:
+                explain_in_words(failure, self._store, shared)
+                raise
 
         try:
             result = _result(

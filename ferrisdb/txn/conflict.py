@@ -17,6 +17,7 @@ Kinds of conflicts:
 
     cycle       steps of wr, ww and rw, from the victim round to the victim
     ww          one step: somebody committed what the victim wants to write, after its snapshot
+                (or relied on it, rw; or made what the victim relies on, wr)
     deadlock    steps of `waits`, from the victim round to the victim
 
 Keys are bytes here. The layer that knows what they mean gives its words to `explain`.
@@ -90,7 +91,7 @@ class Conflict:
         a range of keys means."""
         lines = []
         for step in self.steps:
-            lines.append(_sentence(step, describe(step.what)))
+            lines.append(_sentence(step, describe(step.what), self.kind == "ww"))
             for number, statement in (
                 (step.from_transaction, step.from_statement),
                 (step.to_transaction, step.to_statement),
@@ -120,8 +121,15 @@ _SENTENCES: Final = {
 }
 
 
-def _sentence(step: ConflictStep, what: str) -> str:
-    told = _SENTENCES[step.kind].format(
+_TOO_LATE: Final = {
+    "wr": "{first} committed {what} after the snapshot of {second}, which relies on it",
+    "ww": "{first} committed {what} after the snapshot of {second}, which wants to write it",
+    "rw": "{first} relied on {what} and committed after the snapshot of {second}, which wants to write it",
+}
+
+
+def _sentence(step: ConflictStep, what: str, is_too_late: bool) -> str:
+    told = (_TOO_LATE if is_too_late else _SENTENCES)[step.kind].format(
         first=_name(step.from_transaction), second=_name(step.to_transaction), what=what
     )
     return told if step.kind == "waits" else f"{told} ({step.kind})"

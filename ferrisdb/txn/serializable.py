@@ -77,6 +77,7 @@ class SerializableTransaction(LocalTransaction):
         self._has_entered = False
         self._pending_then: tuple[Node, ...] = ()
         self._reads = ReadSet()
+        self._relied_on = ReadSet()
         self._written_by: dict[bytes, int] = {}
         self._ranges_written_by = 0
         self._statements: dict[str, int] = {}
@@ -99,6 +100,25 @@ class SerializableTransaction(LocalTransaction):
             return self._writes.values.get(key)
         self._reads.add_key(key, self._statement_number)
         return self._engine.read(key, snapshot)
+
+    def get_newest(self, key: bytes) -> bytes | None:
+        """Whether the key is there decides here, not what it holds: a foreign key looks so at its
+        parent, and locks what stands for its being there. It comes after whoever made it, and
+        before nobody: so a cycle over other changes of the row is none."""
+        snapshot = self._reads_at()
+        if self._writes.has_written(key):
+            return self._writes.values.get(key)
+        seen, newest = self._engine.read(key, snapshot), super().get_newest(key)
+        if (seen is None) is not (newest is None):
+            # What it relies on was made, or is gone, since: it would have to come after that.
+            committed_at = self._engine.newest_timestamp(key, snapshot)
+            error = self._too_late(
+                "a row that it relies on was made or deleted", committed_at, key, kind="wr"
+            )
+            self._end(None)
+            raise error
+        self._relied_on.add_key(key, self._statement_number)
+        return newest
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         snapshot = self._reads_at()
@@ -202,7 +222,7 @@ class SerializableTransaction(LocalTransaction):
 
     def _check_serializable(self) -> None:
         ranges = dict.fromkeys(self._writes.deleted_ranges, self._ranges_written_by)
-        if not (self._reads or self._writes.values or ranges):
+        if not (self._reads or self._relied_on or self._writes.values or ranges):
             return
         writes = Footprint.of_writes(self._writes.values, self._written_by, ranges)
         node = Node(
@@ -212,6 +232,7 @@ class SerializableTransaction(LocalTransaction):
             writes,
             statements=tuple(self._statements),
             probe=self._probe(),
+            relied_on=self._relied_on.footprint() if self._relied_on else None,
         )
         # First, so that the end finds it even if an interrupt comes while it is let through.
         self._node = node

@@ -48,6 +48,7 @@ class Node:
         "over",
         "probe",
         "reads",
+        "relied_on",
         "snapshot",
         "statements",
         "transaction_id",
@@ -63,15 +64,18 @@ class Node:
         *,
         statements: tuple[str, ...] = (),
         probe: Span | None = None,
+        relied_on: Footprint | None = None,
     ) -> None:
         """`statements` are texts; statement number n of a footprint is at n - 1. `probe` is a key,
-        or a range, that it has really written."""
+        or a range, that it has really written. On what is there under `relied_on` it relies, no
+        matter what it looks like."""
         self.transaction_id = transaction_id
         self.snapshot = snapshot
         self.reads = reads
         self.writes = writes
         self.statements = statements
         self.probe = probe
+        self.relied_on = relied_on
         self.earliest = NEVER
         self.latest = NEVER
         self.after: dict[Node, Edge] = {}
@@ -151,6 +155,9 @@ class KeptNodes:
         for span, other in self._writers_of(node.reads):
             if other.latest > snapshot:
                 after.setdefault(other, ("rw", span))
+            if other.earliest <= snapshot:
+                before.setdefault(other, ("wr", span))
+        for span, other in self._writers_of(node.relied_on) if node.relied_on is not None else ():
             if other.earliest <= snapshot:
                 before.setdefault(other, ("wr", span))
         for span, other in self._writers_of(node.writes):

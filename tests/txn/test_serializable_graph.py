@@ -256,20 +256,46 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStore]:
 
 
 @pytest.mark.parametrize("room", [100, 1], ids=["room", "one node for all"])
-def test_one_to_which_a_younger_one_leads_is_not_forgotten(
+def test_those_to_which_younger_ones_lead_are_not_forgotten(
     sweeping: LocalStore, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    """N5 leads to N4, which committed before T began; and N4 leads to T."""
+    """N5 leads to N4 and N4 to N3, both committed before T began; and N3 leads to T."""
     monkeypatch.setattr(serializable_graph, "MAX_NODES", room)
-    n5 = reading(sweeping, b"x")
-    write(reading(sweeping), b"x")  # N4
-    t = reading(sweeping, b"x", b"y")
+    n4, n5 = reading(sweeping, b"z"), reading(sweeping, b"x")
+    write(reading(sweeping), b"z")  # N3
+    write(n4, b"x")
+    t = reading(sweeping, b"z", b"y")
     sweeping._graph._sweep_at = 0
     write(n5, b"y")
     sweeping._graph._sweep_at = 0
     reading(sweeping, b"unrelated").commit()
     with pytest.raises(errors.SerializationFailure):
         t.commit()
+
+
+def test_of_two_that_do_not_know_each_other_both_lead_to_the_newcomer(sweeping: LocalStore) -> None:
+    t = reading(sweeping, b"p")
+    write(reading(sweeping), b"p", b"q")
+    write(reading(sweeping), b"r")
+    write(reading(sweeping, b"q", b"r", b"w"), b"z")
+    with pytest.raises(errors.SerializationFailure):
+        write(t, b"w")
+
+
+def test_who_led_to_one_of_several_leads_to_what_stands_for_them(
+    sweeping: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serializable_graph, "MAX_NODES", 2)
+    pin, n = reading(sweeping, b"pin"), reading(sweeping, b"x")
+    write(reading(sweeping), b"x")
+    write(reading(sweeping), b"filler")
+    t = reading(sweeping, b"x", b"y")
+    sweeping._graph._sweep_at = 0
+    write(n, b"y")
+    assert [node.transaction_id for node in sweeping._graph._kept.nodes].count(None) == 1
+    with pytest.raises(errors.SerializationFailure):
+        t.commit()
+    pin.commit()
 
 
 def test_what_stands_for_several_leads_where_each_of_them_led(

@@ -42,6 +42,7 @@ _INVERTED = bytes(255 - byte for byte in range(256))
 _DIGIT_TO_HALF_BYTE = str.maketrans("0123456789", "123456789a")
 _HALF_BYTE_TO_DIGIT = str.maketrans("123456789a", "0123456789")
 _EXPONENT_BIAS = 0x8000
+_UNREADABLE = (struct.error, ValueError, IndexError, ArithmeticError)
 
 _pack_marked_u64 = struct.Struct(">BQ").pack
 _pack_marked_u32 = struct.Struct(">BI").pack
@@ -71,19 +72,26 @@ class KeyCodec:
         offset = len(self.prefix)
         try:
             for type, read in zip(self.types, self._readers, strict=True):
-                if data[offset] == _NULL:
-                    values.append(None)
-                    offset += 1
-                    continue
-                if data[offset] != _PRESENT:
-                    raise ValueError(f"marker {data[offset]} is unknown")
-                value, offset = read(data, offset + 1, type)
+                value, offset = _read_value(data, offset, type, read)
                 values.append(value)
             if offset != len(data):
                 raise ValueError("bytes are left over")
-        except (struct.error, ValueError, IndexError, ArithmeticError) as error:
+        except _UNREADABLE as error:
             _damaged(data, offset, error)
         return tuple(values)
+
+    def decode_first(self, data: bytes) -> tuple[tuple[Value, ...], bytes]:
+        """As many values as are there, and the bytes behind them: of a bound, which may stand
+        anywhere between two keys."""
+        values: list[Value] = []
+        offset = len(self.prefix)
+        for type, read in zip(self.types, self._readers, strict=True):
+            try:
+                value, offset = _read_value(data, offset, type, read)
+            except _UNREADABLE:
+                break
+            values.append(value)
+        return tuple(values), data[offset:]
 
 
 def encode_key(types: Sequence[SqlType], values: Sequence[Value]) -> bytes:
@@ -196,6 +204,17 @@ def _encode_value(type: SqlType, value: Value) -> bytes:
 # --- reading ----------------------------------------------------------------------------
 #
 # Each takes the offset behind the marker, and gives the value and the offset behind it.
+
+
+def _read_value(
+    data: bytes, offset: int, type: SqlType, read: Callable[[bytes, int, SqlType], tuple[Value, int]]
+) -> tuple[Value, int]:
+    """From the marker on. Raises one of _UNREADABLE."""
+    if data[offset] == _NULL:
+        return None, offset + 1
+    if data[offset] != _PRESENT:
+        raise ValueError(f"marker {data[offset]} is unknown")
+    return read(data, offset + 1, type)
 
 
 def _read_integer(data: bytes, offset: int, type: SqlType) -> tuple[Value, int]:
