@@ -321,6 +321,12 @@ class ReadOnlyStore(ReadOnlyTransaction):
         )
 
 
+class IdleInTransactionTimeout(InternalError):
+    """The transaction was not used for too long, and was rolled back."""
+
+    sqlstate = "25P03"
+
+
 class InFailedTransaction(InternalError):
     sqlstate = "25P02"
 

@@ -73,6 +73,17 @@ def expiries_of(given: Mapping[bytes, float]) -> tuple[Expiry, ...]:
     return expiries
 
 
+def checked_timeout(timeout_s: float | None) -> float | None:
+    """Raises InvalidParameterValue for what is no time to wait. None is for ever."""
+    if timeout_s is None:
+        return None
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
+        raise InvalidParameterValue(
+            f"lock_timeout_s is {timeout_s!r}; it is a number of seconds from 0, or None for ever"
+        )
+    return timeout_s
+
+
 def isolation_level(given: IsolationLevel | str) -> IsolationLevel:
     if isinstance(given, IsolationLevel):
         return given

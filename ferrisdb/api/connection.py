@@ -173,7 +173,7 @@ class Connection:
         if self._statements.status is SessionStatus.IDLE:
             self._is_begun_by_program = _begins(checked_statement(sql))
             if not self._autocommit and not self._is_begun_by_program:
-                self._statements.begin(self._isolation)
+                self._statements.begin()
 
 
 def connect(

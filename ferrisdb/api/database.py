@@ -8,27 +8,31 @@
 Each statement of `execute` and `query` runs in a session of its own, so any number of
 threads may call them at once. What must hold together belongs into a transaction.
 
-`run` retries what is `retryable` and nothing else, after a wait drawn evenly from 0 to a
-bound that doubles (full jitter: M. Brooker, "Exponential Backoff and Jitter", 2015): those
-who met once are spread instead of meeting again.
+`run`, `attempts` and `transactional` run a transaction again when it met another one: see `retry`.
 """
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from ferrisdb.api.choices import checked_path, expiries_of, isolation_level, one_of, path_outside
+from ferrisdb.api.choices import (
+    checked_path,
+    checked_timeout,
+    expiries_of,
+    isolation_level,
+    one_of,
+    path_outside,
+)
 from ferrisdb.api.connection import Connection
 from ferrisdb.api.engine import MEMORY, Lease, lease
+from ferrisdb.api.retrying import Retrying
 from ferrisdb.api.rows import Rows
 from ferrisdb.api.statements import Parameters, Row, Statements
 from ferrisdb.api.transaction import SQL_KEYS, Transaction, drain
-from ferrisdb.errors import Error, InvalidParameterValue, ProgrammingError
+from ferrisdb.errors import ProgrammingError
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.event_hub import Subscription
@@ -43,16 +47,15 @@ if TYPE_CHECKING:
     from ferrisdb.storage.backup_store import Backup
 
 T = TypeVar("T")
-FIRST_WAIT_S = 0.002
-LONGEST_WAIT_S = 0.25
 
 
-class Database:
+class Database(Retrying):
     """Made by `ferrisdb.open`."""
 
-    def __init__(self, path: str, lease: Lease) -> None:
+    def __init__(self, path: str, lease: Lease, isolation: IsolationLevel = IsolationLevel.SNAPSHOT) -> None:
         self.path = path
         self._lease = lease
+        self._isolation = isolation
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one statement in a transaction of its own.
@@ -61,7 +64,7 @@ class Database:
         """
         statements = self._statements()
         count = drain(statements, sql, parameters)
-        _refuse_open_transaction(statements)
+        _refuse_what_is_lost(statements)
         return count
 
     def execute_many(self, sql: str, rows: Iterable[Parameters]) -> int:
@@ -81,70 +84,54 @@ class Database:
         """
         statements = self._statements()
         result = statements.run(sql, parameters)
-        _refuse_open_transaction(statements)
+        _refuse_what_is_lost(statements)
         return Rows(statements, result, into)
 
     def begin(
         self,
-        isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
+        isolation: IsolationLevel | str | None = None,
         *,
         read_only: bool = False,
         durability: Durability | str | None = None,
+        lock_timeout_s: float | None = None,
     ) -> Transaction:
         """A transaction that the caller ends with `commit` or `rollback`.
 
-        It sees the database as it was when it was first used. `durability` is what its commit
-        waits for, if that is not what the database was opened with.
+        It sees the database as it was when it was first used; at read committed, as it is when a
+        statement begins. `isolation` and `durability`, which is what its commit waits for, are
+        those that the database was opened with, if they are not said. After `lock_timeout_s` a wait
+        for a lock ends in LockNotAvailable; without it, it ends with the wait.
         """
-        level = isolation_level(isolation)
+        level = self._isolation if isolation is None else isolation_level(isolation)
         return Transaction(
-            Statements(self._lease, level), level, read_only, one_of(Durability, durability, "durability")
+            Statements(self._lease, level),
+            level,
+            read_only,
+            one_of(Durability, durability, "durability"),
+            checked_timeout(lock_timeout_s),
         )
 
     def transaction(
         self,
-        isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
+        isolation: IsolationLevel | str | None = None,
         *,
         read_only: bool = False,
         durability: Durability | str | None = None,
+        lock_timeout_s: float | None = None,
     ) -> Transaction:
         """For `with`: commits at the end of the block, or rolls back on an exception.
 
         A transaction that was ended inside of the block is left alone.
         """
-        return self.begin(isolation, read_only=read_only, durability=durability)
-
-    def run(
-        self,
-        work: Callable[[Transaction], T],
-        *,
-        attempts: int = 10,
-        isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
-        durability: Durability | str | None = None,
-    ) -> T:
-        """`work(tx)` in a transaction, run again as a whole when it met another one.
-
-        Only errors that say `retryable` are retried; after `attempts` the last one is
-        raised. `work` must have no effect outside of the database.
-        """
-        if attempts < 1:
-            raise InvalidParameterValue(f"attempts is at least 1, not {attempts}")
-        failures = 0
-        while True:
-            try:
-                with self.transaction(isolation, durability=durability) as tx:
-                    return work(tx)
-            except Error as error:
-                failures += 1
-                if not error.retryable or failures == attempts:
-                    raise
-            time.sleep(random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**failures)))
+        return self.begin(
+            isolation, read_only=read_only, durability=durability, lock_timeout_s=lock_timeout_s
+        )
 
     def connect(
-        self, autocommit: bool = False, *, isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT
+        self, autocommit: bool = False, *, isolation: IsolationLevel | str | None = None
     ) -> Connection:
         """A PEP 249 connection to this database, also to one in memory."""
-        level = isolation_level(isolation)
+        level = self._isolation if isolation is None else isolation_level(isolation)
         return Connection(self._lease.another(), level, autocommit=autocommit)
 
     def tables(self) -> tuple[Table, ...]:
@@ -284,13 +271,18 @@ class Database:
     def __repr__(self) -> str:
         return f"<ferrisdb.Database {self.path!r}{' closed' if self._lease.is_released else ''}>"
 
+    @property
+    def _shared_with(self) -> object:
+        return self._lease.engine
+
     def _statements(self) -> Statements:
-        return Statements(self._lease, IsolationLevel.SNAPSHOT)
+        return Statements(self._lease, self._isolation)
 
 
 def open(
     path: str | PathLike[str] = MEMORY,
     *,
+    isolation: IsolationLevel | str = IsolationLevel.SNAPSHOT,
     read_only: bool = False,
     durability: Durability | str | None = None,
     sync_interval_ms: int | None = None,
@@ -302,8 +294,15 @@ def open(
     compression: Compression | str | None = None,
     expire: Mapping[bytes, float] | None = None,
     recovery: RecoveryMode | str | None = None,
+    max_transaction_bytes: int | None = None,
+    max_open_transactions: int | None = None,
+    idle_in_transaction_timeout_s: float | None = None,
 ) -> Database:
     """Open the database in the folder `path`, or create it. ":memory:" is always a new one.
+
+    `isolation` is the level of transactions that do not say theirs: "read committed", "snapshot"
+    (the default; also "repeatable read") or "serializable". It is this object's, others of the
+    same path may have another.
 
     `read_only` reads the folder without locking or changing anything in it, also while another
     process writes it, and from a file system that cannot be written. What is seen is the moment
@@ -326,6 +325,11 @@ def open(
     cuts off what a crash has torn, "strict" refuses it, "salvage" also opens one that is damaged
     elsewhere, and `recovery_report` tells what is lost.
 
+    `max_transaction_bytes` bounds what one transaction writes (TransactionTooLarge), and
+    `max_open_transactions` how many there are (TooManyTransactions; 10,000). A transaction that
+    was not used for `idle_in_transaction_timeout_s` is rolled back, so that others get its locks,
+    and its next use raises IdleInTransactionTimeout; without it, it may stay open for ever.
+
     Opens of one path in a process share one engine.
 
     Raises DatabaseLocked when another process has the folder, NotADatabase when it is
@@ -343,13 +347,22 @@ def open(
         "compression": one_of(Compression, compression, "compression"),
         "expiries": None if expire is None else expiries_of(expire),
         "recovery_mode": one_of(RecoveryMode, recovery, "recovery mode"),
+        "max_transaction_bytes": max_transaction_bytes,
+        "max_open_transactions": max_open_transactions,
+        "idle_in_transaction_timeout_s": idle_in_transaction_timeout_s,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    level = isolation_level(isolation)
     checked = checked_path(path)
-    return Database(checked, lease(checked, given, read_only=bool(read_only)))
+    return Database(checked, lease(checked, given, read_only=bool(read_only)), level)
 
 
-def _refuse_open_transaction(statements: Statements) -> None:
+def _refuse_what_is_lost(statements: Statements) -> None:
+    if statements.has_own_settings:
+        raise ProgrammingError(
+            "SET in a call of its own sets nothing: each db.execute has a session of its own",
+            hint="set it in a transaction or on a connection: db.transaction(), db.connect()",
+        )
     if statements.status is not SessionStatus.IDLE:
         statements.close()
         raise ProgrammingError(

@@ -33,23 +33,26 @@ import threading
 import weakref
 from collections import deque
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from ferrisdb.errors import InterfaceError, InvalidParameterValue, OperationalError, ProgrammingError
 from ferrisdb.query.session import SharedState
 from ferrisdb.storage.options import Durability, StorageOptions
+from ferrisdb.txn.limits import TransactionLimits
 from ferrisdb.txn.local import LocalStore
 
 MEMORY = ":memory:"
+_LIMITS = frozenset(each.name for each in fields(TransactionLimits))
 
 
 class Engine:
     """A store and what the sessions over it share."""
 
-    def __init__(self, store: LocalStore, options: StorageOptions) -> None:
+    def __init__(self, store: LocalStore, options: StorageOptions, limits: TransactionLimits) -> None:
         self.store = store
         self.options = options
+        self.limits = limits
         self.shared = SharedState()
 
 
@@ -173,12 +176,14 @@ def lease(path: str, options: dict[str, Any], *, read_only: bool = False) -> Lea
             "a database in memory is always a new one: there is nothing to read",
             hint="name the folder of a database, or open it to write",
         )
+    limits = TransactionLimits(**{name: value for name, value in options.items() if name in _LIMITS})
+    of_storage = {name: value for name, value in options.items() if name not in _LIMITS}
     if path == MEMORY:
         _leave_dropped()
-        in_memory = StorageOptions(**{"durability": Durability.OFF, **options})
-        engine = Engine(LocalStore.in_memory(in_memory), in_memory)
+        in_memory = StorageOptions(**{"durability": Durability.OFF, **of_storage})
+        engine = Engine(LocalStore.in_memory(in_memory, limits), in_memory, limits)
         return Lease(engine, _Slot(MEMORY, engine=engine, leases=1))  # in no registry: never found again
-    given = StorageOptions(**options)
+    given = StorageOptions(**of_storage)
     slot = _enter(os.path.realpath(path), read_only)
     try:
         # Entered before: an engine that only a dropped lease held is kept, and not opened anew.
@@ -186,7 +191,7 @@ def lease(path: str, options: dict[str, Any], *, read_only: bool = False) -> Lea
         with slot.lock:
             if slot.engine is None:
                 open_store = LocalStore.open_read_only if read_only else LocalStore.open
-                slot.engine = Engine(open_store(slot.path, given), given)
+                slot.engine = Engine(open_store(slot.path, given, limits), given, limits)
             engine = slot.engine
         _require_same(engine, path, options)
     except BaseException:
@@ -197,7 +202,7 @@ def lease(path: str, options: dict[str, Any], *, read_only: bool = False) -> Lea
 
 def _require_same(engine: Engine, path: str, options: dict[str, Any]) -> None:
     for name, value in options.items():
-        current = getattr(engine.options, name)
+        current = getattr(engine.limits if name in _LIMITS else engine.options, name)
         if current != value:
             raise ProgrammingError(
                 f'"{path}" is already open in this process with {name} = {_plain(current)}, '

@@ -15,13 +15,16 @@ one, and making it would cost as much as all the rest of a small commit:
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from ferrisdb.api.choices import checked_statement
 from ferrisdb.api.engine import Lease
-from ferrisdb.errors import broken
+from ferrisdb.api.idle_watch import idle_watch
+from ferrisdb.errors import Error, IdleInTransactionTimeout
 from ferrisdb.query.guard import Guard
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import Result, Session, SessionStatus
@@ -44,6 +47,9 @@ class Statements:
         self._transaction: Transaction | None = None
         """The open one, while there is no session."""
         self._begun_at: datetime | None = None
+        self.is_watched = False
+        """Whether the open transaction may be ended by another thread when it is idle."""
+        self._watched_as: tuple[Transaction, float] | None = None
         lease.watch(self)
 
     def __del__(self) -> None:
@@ -74,26 +80,46 @@ class Statements:
 
     def run(self, sql: str, parameters: Parameters = ()) -> Result:
         self.lease.require_usable()
-        return self._use_session().execute(checked_statement(sql), parameters)
+        session = self._use_session()
+        result = session.execute(checked_statement(sql), parameters)
+        if session.idle_in_transaction_timeout_s is not None or self.is_watched:
+            self._watch_for_idleness()
+        return result
 
     def run_many(self, sql: str, rows: Iterable[Parameters]) -> int:
         self.lease.require_usable()
         return self._use_session().execute_many(checked_statement(sql), rows)
 
     def begin(
-        self, isolation: IsolationLevel, *, read_only: bool = False, durability: Durability | None = None
+        self,
+        isolation: IsolationLevel | None = None,
+        *,
+        read_only: bool = False,
+        durability: Durability | None = None,
+        lock_timeout_s: float | None = None,
     ) -> None:
-        """Raises ActiveTransaction, NotSupportedError."""
+        """What is not said is as the session's settings say.
+
+        Raises ActiveTransaction, NotSupportedError.
+        """
         self.lease.require_usable()
         if self._session is not None or self._transaction is not None:
-            self._use_session().begin(isolation, read_only=read_only, durability=durability)
+            self._use_session().begin(
+                isolation, read_only=read_only, durability=durability, lock_timeout_s=lock_timeout_s
+            )
+            self._watch_for_idleness()
             return
         engine = self.lease.engine
         with self._guard:
             self.lease.require_usable()  # Once more: whoever releases it looks here within the guard.
             engine.shared.end_abandoned()
-            self._transaction = engine.store.begin(isolation, read_only=read_only, durability=durability)
+            level = isolation or self._isolation
+            begun = engine.store.begin(level, read_only=read_only, durability=durability)
+            begun.lock_timeout_s = lock_timeout_s
+            self._transaction = begun
             self._begun_at = engine.shared.clock()
+        if engine.limits.idle_in_transaction_timeout_s is not None:
+            self._watch_for_idleness()
 
     @property
     def transaction(self) -> Transaction | None:
@@ -104,36 +130,41 @@ class Statements:
         """An operation on bytes begins, in the open transaction."""
         if self._session is not None:
             self._session.begin_statement(text)
-        elif self._transaction is not None:
-            self._transaction.begin_statement(text)
+        elif (transaction := self._transaction) is not None:
+            transaction.begin_statement(text)
+
+    @property
+    def has_own_settings(self) -> bool:
+        """Whether SET has changed something for the statements to come."""
+        return self._session is not None and not self._session.settings.are_initial
 
     def commit(self) -> None:
         """Raises NoActiveTransaction; InFailedTransaction, and then it is rolled back."""
         self.lease.require_usable()
-        if self._session is None and self.status is SessionStatus.OPEN:
-            self._commit_bytes()
-        else:
+        is_bytes_only = self._session is None and self.status is SessionStatus.OPEN
+        if not (is_bytes_only and self._commit_bytes()):
             self._use_session().commit()
 
-    def _commit_bytes(self) -> None:
+    def _commit_bytes(self) -> bool:
+        """False where the idle watch has just ended it: then there is a session that knows."""
         with self._guard:
             self.lease.require_usable()
             transaction, self._transaction = self._transaction, None
             if transaction is None:
-                broken("only a release takes an open transaction away")
+                return False
             try:
                 transaction.commit()
             except BaseException:
                 transaction.rollback()
                 raise
+        return True
 
     def rollback(self) -> None:
         """Fine where no transaction is open, and on a closed database."""
         self.lease.require_own_process()
+        self._rollback_bytes()
         session = self._session
-        if session is None:
-            self._rollback_bytes()
-        elif session.status is not SessionStatus.IDLE:
+        if session is not None and session.status is not SessionStatus.IDLE:
             session.rollback()
 
     def _rollback_bytes(self) -> None:
@@ -163,14 +194,72 @@ class Statements:
         session = self._session
         if session is not None:
             return session
-        engine = self.lease.engine
         with self._guard:
             self.lease.require_usable()
-            session = Session(
-                engine.store, engine.shared, default_isolation=self._isolation, guard=self._guard
-            )
-            if self._transaction is not None and self._begun_at is not None:
-                session.take_over(self._transaction, self._begun_at)
-            self._session = session
-            self._transaction = None
+            return self._session or self._make_session()
+
+    def _make_session(self) -> Session:
+        """Within the guard."""
+        engine = self.lease.engine
+        session = Session(
+            engine.store,
+            engine.shared,
+            default_isolation=self._isolation,
+            idle_in_transaction_timeout_s=engine.limits.idle_in_transaction_timeout_s,
+            guard=self._guard,
+        )
+        if self._transaction is not None and self._begun_at is not None:
+            session.take_over(self._transaction, self._begun_at)
+        self._session = session
+        self._transaction = None
         return session
+
+    # --- idle transactions
+
+    @property
+    def guard(self) -> Guard:
+        """A thread is inside of it while it uses the transaction."""
+        return self._guard
+
+    def check_not_ended_by_force(self) -> None:
+        """Raises IdleInTransactionTimeout when that has ended the transaction that is open."""
+        if self._session is not None:
+            self._session.check_not_ended_by_force()
+
+    def _idle_timeout_s(self) -> float | None:
+        if self._session is not None:
+            return self._session.idle_in_transaction_timeout_s
+        return self.lease.engine.limits.idle_in_transaction_timeout_s
+
+    def _watch_for_idleness(self) -> None:
+        """Behind each call that may have begun a transaction, or changed the timeout."""
+        timeout_s = self._idle_timeout_s()
+        transaction = self.transaction
+        self.is_watched = timeout_s is not None and transaction is not None
+        if timeout_s is None or transaction is None or self._watched_as == (transaction, timeout_s):
+            return
+        self._watched_as = (transaction, timeout_s)
+        idle_watch.watch(self, time.monotonic() + timeout_s, self.lease.engine.shared.end_abandoned)
+
+    def end_if_idle(self, now_s: float) -> float | None:
+        """For the idle watch: see `Watched`."""
+        timeout_s = self._idle_timeout_s()
+        if timeout_s is None or not self.has_live_transaction:
+            return None
+        with self._guard.for_watch() as is_held:
+            if not is_held:
+                return now_s + timeout_s
+            deadline_s = self._guard.left_at_s + timeout_s
+            if now_s < deadline_s:
+                return deadline_s
+            if self.has_live_transaction:
+                session = self._session or self._make_session()
+                session.end_by_force(functools.partial(_idle_for_too_long, timeout_s))
+            return None
+
+
+def _idle_for_too_long(timeout_s: float) -> Error:
+    return IdleInTransactionTimeout(
+        f"the transaction was not used for {timeout_s:g} s, and was rolled back",
+        hint="end transactions before waiting for anything else; idle_in_transaction_timeout_s sets the time",
+    )

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
+from ferrisdb.api.guarded_bytes import GuardedBytes
 from ferrisdb.api.rows import Rows
 from ferrisdb.api.statements import Parameters, Row, Statements
 from ferrisdb.errors import InFailedTransaction, InterfaceError, InvalidParameterValue, Retryable, broken
@@ -57,16 +58,12 @@ class Transaction:
         isolation: IsolationLevel,
         read_only: bool,
         durability: Durability | None = None,
+        lock_timeout_s: float | None = None,
     ) -> None:
         self._statements = statements
         self._savepoints = 0
         self._is_in_with_block = False
-        statements.begin(isolation, read_only=read_only, durability=durability)
-        begun = statements.transaction
-        if begun is None:
-            broken("a session that has begun has a transaction")
-        self._store_transaction: StoreTransaction = begun
-        self._is_read_committed = begun.isolation is IsolationLevel.READ_COMMITTED
+        statements.begin(isolation, read_only=read_only, durability=durability, lock_timeout_s=lock_timeout_s)
 
     @property
     def is_open(self) -> bool:
@@ -250,16 +247,23 @@ class Transaction:
         if not self.is_open:
             raise InterfaceError("the transaction is over", hint="begin another one with db.transaction()")
 
-    def _bytes(self) -> StoreTransaction:
+    def _bytes(self) -> StoreTransaction | GuardedBytes:
         status = self._statements.status
         if status is SessionStatus.IDLE:
             self._require_open()
         self._statements.lease.require_usable()
         if status is SessionStatus.FAILED:
+            self._statements.check_not_ended_by_force()
             raise InFailedTransaction("a statement of this transaction failed", hint="roll it back")
-        if self._is_read_committed:
+        # Not kept: SET TRANSACTION may have begun it anew, at another level.
+        transaction = self._statements.transaction
+        if transaction is None:
+            broken("an open transaction is one of the store")
+        if transaction.isolation is IsolationLevel.READ_COMMITTED:
             self._statements.begin_statement()
-        return self._store_transaction
+        if self._statements.is_watched:
+            return GuardedBytes(transaction, self._statements)
+        return transaction
 
 
 def user_key(key: bytes) -> bytes:

@@ -457,6 +457,45 @@ class ReleaseSavepoint:
 
 
 @immutable
+class SetSetting:
+    """`text` None is DEFAULT."""
+
+    setting: Name
+    text: str | None
+    is_local: bool
+    position: int
+
+
+@immutable
+class ResetSetting:
+    """`setting` None is ALL."""
+
+    setting: Name | None
+    position: int
+
+
+@immutable
+class ShowSetting:
+    """`setting` None is ALL."""
+
+    setting: Name | None
+    position: int
+
+
+@immutable
+class SetTransaction:
+    """Modes of the open transaction, or of those that the session begins from now on."""
+
+    isolation: IsolationLevel | None
+    is_read_only: bool | None
+    is_for_session: bool
+    position: int
+
+
+SettingStatement = SetSetting | ResetSetting | ShowSetting | SetTransaction
+
+
+@immutable
 class Explain:
     statement: Query | Insert | Update | Delete
     position: int
@@ -477,5 +516,6 @@ Statement = (
     | CreateSavepoint
     | RollbackToSavepoint
     | ReleaseSavepoint
+    | SettingStatement
     | Explain
 )

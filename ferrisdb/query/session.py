@@ -23,13 +23,13 @@ from typing import TypeVar
 
 from ferrisdb.errors import (
     ActiveTransaction,
+    Error,
     InFailedTransaction,
     InterfaceError,
     NoActiveTransaction,
     ReadOnlyStore,
     ReadOnlyTransaction,
     SerializationFailure,
-    broken,
 )
 from ferrisdb.query import ast
 from ferrisdb.query.conflict_words import explain_in_words
@@ -37,13 +37,16 @@ from ferrisdb.query.define.statements import SchemaStatement, schema_word
 from ferrisdb.query.guard import Guard
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import ResultColumn
-from ferrisdb.query.prepared import EXPLAIN_COLUMNS, ChangeStatement, PreparedExplain, PreparedQuery
-from ferrisdb.query.result import Result, RowSource
+from ferrisdb.query.prepared import ChangeStatement
+from ferrisdb.query.result import Result
 from ferrisdb.query.schema import Table
+from ferrisdb.query.setting_statements import SettingStatements
+from ferrisdb.query.settings import SessionSettings, Settings, timeout_ms
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
 from ferrisdb.query.statement_runner import ParameterRow, StatementRunner, check_parameters
 from ferrisdb.query.transaction_state import SessionStatus, TransactionState
 from ferrisdb.storage.options import Durability
+from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import IsolationLevel, Store, Transaction
 
 __all__ = ["Result", "ResultColumn", "Session", "SessionStatus", "SharedState"]
@@ -69,12 +72,19 @@ class Session:
         shared: SharedState,
         *,
         default_isolation: IsolationLevel = IsolationLevel.SNAPSHOT,
+        idle_in_transaction_timeout_s: float | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """`guard` is that of whoever made the session, if he has to be kept out, too."""
+        """`guard` is that of whoever made the session, if he has to be kept out, too. The level and
+        the timeout are what the settings are at first."""
         self._store = store
         self._shared = shared
-        self._default_isolation = default_isolation
+        initial = Settings(
+            default_transaction_isolation=default_isolation,
+            idle_in_transaction_session_timeout_ms=timeout_ms(idle_in_transaction_timeout_s),
+        )
+        self.settings = SessionSettings(initial)
+        self._setting_statements = SettingStatements(store, self.settings)
         self._guard = guard or Guard("session")
         self._state: TransactionState | None = None
         self._streaming: weakref.WeakSet[Result] = weakref.WeakSet()
@@ -89,6 +99,11 @@ class Session:
         return SessionStatus.IDLE if state is None else state.status
 
     @property
+    def idle_in_transaction_timeout_s(self) -> float | None:
+        """A transaction that is not used for so long is ended, by whoever made the session."""
+        return self.settings.current.idle_in_transaction_session_timeout_s
+
+    @property
     def transaction(self) -> Transaction | None:
         """The transaction that is open; already over when FAILED without a savepoint."""
         state = self._state
@@ -101,6 +116,7 @@ class Session:
         COMMIT (which then rolls back) and ROLLBACK TO a savepoint go on from there.
         """
         given = Parameters.of(parameters)
+        reach("statement", sql)
         with self._guard:
             self._check_usable()
             try:
@@ -136,11 +152,16 @@ class Session:
         *,
         read_only: bool = False,
         durability: Durability | None = None,
+        lock_timeout_s: float | None = None,
     ) -> None:
-        """Open a transaction. Raises ActiveTransaction, NotSupportedError."""
+        """Open a transaction; what is not said is as the settings say.
+
+        Raises ActiveTransaction, NotSupportedError.
+        """
         with self._guard:
             self._check_usable()
-            self._begin(isolation, read_only, durability)
+            self._begin(isolation, read_only or None, durability)
+            self._limit_waits(lock_timeout_s)
 
     def begin_statement(self, text: str) -> None:
         """For a program that uses the open transaction past SQL: a statement of its own begins.
@@ -152,7 +173,9 @@ class Session:
 
     def take_over(self, transaction: Transaction, begun_at: datetime) -> None:
         """Go on with a transaction that was begun without a session. Within the guard."""
-        self._state = TransactionState(transaction, StatementRunner(self._shared, transaction, begun_at))
+        runner = StatementRunner(self._shared, transaction, begun_at)
+        self._state = TransactionState(transaction, runner, self.settings)
+        self._limit_waits(transaction.lock_timeout_s)
 
     def commit(self) -> None:
         """Commit the open transaction, which is then over, whatever happens.
@@ -177,6 +200,17 @@ class Session:
         with self._guard:
             self._check_usable()
             self._rollback()
+
+    def end_by_force(self, make_error: Callable[[], Error]) -> None:
+        """Within the guard: roll back the open transaction, if there is one. Until the program ends
+        it, too, whatever it does there raises the error."""
+        if self._state is not None and self._state.transaction.is_open:
+            self._state.end_by_force(make_error)
+
+    def check_not_ended_by_force(self) -> None:
+        """Raises what `end_by_force` was given for the transaction that is open."""
+        if self._state is not None:
+            self._state.check_not_ended_by_force()
 
     def tables(self) -> tuple[Table, ...]:
         """The tables that the session sees now, by name."""
@@ -218,6 +252,8 @@ class Session:
             count = self._writing(parsed, word, lambda runner: runner.change(parsed, given))
             return Result(word, row_count=count)
         check_parameters(parsed, given)
+        if isinstance(syntax, ast.SettingStatement):
+            return self._setting_statements.run(syntax, self._state)
         if isinstance(syntax, SchemaStatement):
             return Result(self._define(parsed, syntax))
         return Result(self._control(syntax))
@@ -242,7 +278,7 @@ class Session:
                 state.fail()
 
         state.begin_statement(parsed.sql)
-        result = _result(state.runner, parsed, given, guard=self._guard, end=end, abandon=_nothing)
+        result = state.runner.result(parsed, given, guard=self._guard, end=end, abandon=_nothing)
         if not result.is_complete:
             state.watch(result)
         return result
@@ -263,8 +299,7 @@ class Session:
                 raise
 
         try:
-            result = _result(
-                runner,
+            result = runner.result(
                 parsed,
                 given,
                 guard=Guard("result"),
@@ -295,6 +330,7 @@ class Session:
             return work(state.runner)
         transaction = self._begin_alone(parsed.sql, read_only=False)
         try:
+            _check_writable(transaction, word)
             done = work(StatementRunner(self._shared, transaction, self._shared.clock()))
             transaction.commit()
         except BaseException:
@@ -309,7 +345,7 @@ class Session:
         if isinstance(syntax, ast.Begin):
             if syntax.is_read_only is False and self._store.is_read_only:
                 raise ReadOnlyStore("begin a transaction READ WRITE")
-            self._begin(syntax.isolation, bool(syntax.is_read_only))
+            self._begin(syntax.isolation, syntax.is_read_only)
             return "BEGIN"
         if isinstance(syntax, ast.Commit):
             return "COMMIT" if self._commit() else "ROLLBACK"
@@ -326,7 +362,7 @@ class Session:
         return "RELEASE"
 
     def _begin(
-        self, isolation: IsolationLevel | None, read_only: bool, durability: Durability | None = None
+        self, isolation: IsolationLevel | None, read_only: bool | None, durability: Durability | None = None
     ) -> None:
         if self._state is not None:
             raise ActiveTransaction(
@@ -334,14 +370,27 @@ class Session:
                 hint="COMMIT or ROLLBACK it first; a part of it is a SAVEPOINT",
             )
         self._shared.end_abandoned()
-        level = isolation or self._default_isolation
+        settings = self.settings.current
+        level = isolation or settings.default_transaction_isolation
+        if read_only is None:
+            read_only = settings.default_transaction_read_only
         transaction = self._store.begin(level, read_only=read_only, durability=durability)
         runner = StatementRunner(self._shared, transaction, self._shared.clock())
-        self._state = TransactionState(transaction, runner)
+        self._state = TransactionState(transaction, runner, self.settings)
+        self._state.apply_settings()
+
+    def _limit_waits(self, lock_timeout_s: float | None) -> None:
+        """In the transaction that was just begun, if it is said for this one."""
+        if self._state is not None and lock_timeout_s is not None:
+            self.settings.change(is_local=True, lock_timeout_ms=timeout_ms(lock_timeout_s))
+            self._state.apply_settings()
 
     def _begin_alone(self, text: str, *, read_only: bool) -> Transaction:
         self._shared.end_abandoned()
-        transaction = self._store.begin(self._default_isolation, read_only=read_only)
+        settings = self.settings.current
+        read_only = read_only or settings.default_transaction_read_only
+        transaction = self._store.begin(settings.default_transaction_isolation, read_only=read_only)
+        transaction.lock_timeout_s = settings.lock_timeout_s
         transaction.begin_statement(text)
         return transaction
 
@@ -350,19 +399,23 @@ class Session:
         state = self._open_state("COMMIT")
         if state.is_failed:
             self._rollback()
+            state.check_not_ended_by_force()
             return False
         state.settle_results()
         self._state = None
         try:
             state.transaction.commit()
         except BaseException:
+            self.settings.rollback()
             state.transaction.rollback()
             raise
+        self.settings.commit()
         return True
 
     def _rollback(self) -> None:
         state = self._open_state("ROLLBACK")
         self._state = None
+        self.settings.rollback()
         state.revoke_results(InterfaceError("the transaction of this result was rolled back"))
         state.transaction.rollback()
 
@@ -382,6 +435,7 @@ class Session:
         if state is None or not state.is_failed:
             return
         if not isinstance(syntax, (ast.Commit, ast.Rollback, ast.RollbackToSavepoint)):
+            state.check_not_ended_by_force()
             raise InFailedTransaction(
                 "the transaction has failed: commands are ignored until it ends",
                 hint="ROLLBACK, or ROLLBACK TO a savepoint",
@@ -390,29 +444,6 @@ class Session:
     def _fail(self) -> None:
         if self._state is not None:
             self._state.fail()
-
-
-def _result(
-    runner: StatementRunner,
-    parsed: ParsedStatement,
-    given: Parameters,
-    *,
-    guard: Guard,
-    end: Callable[[BaseException | None], None],
-    abandon: Callable[[], None],
-) -> Result:
-    """The result of a query or an EXPLAIN, with its first rows made."""
-    prepared = runner.prepare(parsed, given)
-    if isinstance(prepared, PreparedExplain):
-        end(None)
-        return Result("EXPLAIN", EXPLAIN_COLUMNS, ready=[(line,) for line in prepared.lines])
-    if not isinstance(prepared, PreparedQuery):
-        broken("a query is prepared as one")
-    result = Result(
-        "SELECT", prepared.plan.columns, source=RowSource(runner.query(prepared, given), guard, end, abandon)
-    )
-    result.make_first_rows()
-    return result
 
 
 def _nothing() -> None:

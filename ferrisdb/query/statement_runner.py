@@ -14,7 +14,7 @@ read committed it is prepared anew, on the newest catalog.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from ferrisdb.errors import UndefinedParameter, broken
@@ -22,9 +22,11 @@ from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView, lock_catalog, table_key
 from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.define.statements import SchemaStatement, run_schema_statement
+from ferrisdb.query.guard import Guard
 from ferrisdb.query.parameters import NO_PARAMETERS, Parameters
 from ferrisdb.query.plan import Row
 from ferrisdb.query.prepared import (
+    EXPLAIN_COLUMNS,
     ChangeStatement,
     Prepared,
     PreparedChange,
@@ -34,6 +36,7 @@ from ferrisdb.query.prepared import (
     prepare_explain,
     prepare_query,
 )
+from ferrisdb.query.result import Result, RowSource
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
 from ferrisdb.query.statement_cache import MAX_CACHED_CHARACTERS
 from ferrisdb.txn.api import IsolationLevel, LockMode, Transaction
@@ -49,6 +52,10 @@ class StatementRunner:
         self._transaction = transaction
         self._now = now
         self._catalog: CatalogView | None = None
+
+    def for_transaction(self, transaction: Transaction) -> StatementRunner:
+        """One with the same clock."""
+        return StatementRunner(self._shared, transaction, self._now)
 
     def forget_catalog(self) -> None:
         """After the transaction's own DDL, and after a part of it was undone."""
@@ -78,6 +85,27 @@ class StatementRunner:
     def query(self, prepared: PreparedQuery, given: Parameters) -> Iterator[list[Row]]:
         """The rows, made while they are taken."""
         return prepared.plan.run(self._transaction, given, self._now)
+
+    def result(
+        self,
+        parsed: ParsedStatement,
+        given: Parameters,
+        *,
+        guard: Guard,
+        end: Callable[[BaseException | None], None],
+        abandon: Callable[[], None],
+    ) -> Result:
+        """The result of a query or an EXPLAIN, with its first rows made. See `RowSource`."""
+        prepared = self.prepare(parsed, given)
+        if isinstance(prepared, PreparedExplain):
+            end(None)
+            return Result("EXPLAIN", EXPLAIN_COLUMNS, ready=[(line,) for line in prepared.lines])
+        if not isinstance(prepared, PreparedQuery):
+            broken("a query is prepared as one")
+        source = RowSource(self.query(prepared, given), guard, end, abandon)
+        result = Result("SELECT", prepared.plan.columns, source=source)
+        result.make_first_rows()
+        return result
 
     def locking_query(self, parsed: ParsedStatement, given: Parameters) -> tuple[PreparedQuery, list[Row]]:
         """Run a query that locks rows, to its end: whoever asked holds them all."""

@@ -23,9 +23,11 @@ from __future__ import annotations
 
 import enum
 import weakref
+from collections.abc import Callable
 
 from ferrisdb.errors import Error, InFailedTransaction, InvalidSavepoint
 from ferrisdb.query.result import Result
+from ferrisdb.query.settings import Mark, SessionSettings
 from ferrisdb.query.statement_runner import StatementRunner
 from ferrisdb.txn.api import IsolationLevel, Savepoint, Transaction
 
@@ -39,11 +41,13 @@ class SessionStatus(enum.Enum):
 class TransactionState:
     """Used by one thread at a time, within the session's guard. `runner` runs its statements."""
 
-    def __init__(self, transaction: Transaction, runner: StatementRunner) -> None:
+    def __init__(self, transaction: Transaction, runner: StatementRunner, settings: SessionSettings) -> None:
         self.transaction = transaction
         self.runner = runner
+        self._settings = settings
         self._has_failed = False
-        self._savepoints: list[tuple[str, Savepoint]] = []
+        self._why_ended: Callable[[], Error] | None = None
+        self._savepoints: list[tuple[str, Savepoint, Mark]] = []
         self._results: weakref.WeakSet[Result] = weakref.WeakSet()
 
     @property
@@ -55,6 +59,20 @@ class TransactionState:
         # The store ends a transaction by itself when it is a deadlock's victim or when the
         # store is closed; whoever asked for that may have been using it without SQL.
         return self._has_failed or not self.transaction.is_open
+
+    @property
+    def has_savepoints(self) -> bool:
+        return bool(self._savepoints)
+
+    def apply_settings(self) -> None:
+        """After a change of the settings."""
+        self.transaction.lock_timeout_s = self._settings.current.lock_timeout_s
+
+    def begin_anew(self, transaction: Transaction) -> None:
+        """Go on with another transaction in the place of this one, which has not been used."""
+        self.transaction.rollback()
+        self.transaction = transaction
+        self.runner = self.runner.for_transaction(transaction)
 
     def begin_statement(self, text: str) -> None:
         """The next statement, `text`, is about to run."""
@@ -71,19 +89,35 @@ class TransactionState:
             self.revoke_results(InFailedTransaction("the transaction of this result has failed"))
             self.transaction.rollback()
 
+    def end_by_force(self, make_error: Callable[[], Error]) -> None:
+        """Roll back, whatever the program thinks. What it does next raises the error."""
+        self._has_failed = True
+        self._why_ended = make_error
+        self.revoke_results(make_error())
+        self.transaction.rollback()
+
+    def check_not_ended_by_force(self) -> None:
+        """Raises what `end_by_force` was given."""
+        if self._why_ended is not None:
+            raise self._why_ended()
+
     def add_savepoint(self, name: str) -> None:
-        self._savepoints.append((name, self.transaction.savepoint()))
+        self._savepoints.append((name, self.transaction.savepoint(), self._settings.mark()))
 
     def rollback_to(self, name: str) -> None:
         """Undo what was done since the savepoint, which stays. Raises InvalidSavepoint."""
         place = self._find(name)
+        self.check_not_ended_by_force()
         if not self.transaction.is_open:
             raise InFailedTransaction(
                 "the transaction is over: the store ended it, savepoints included",
                 hint="ROLLBACK, and run the transaction again",
             )
         self.settle_results()
-        self.transaction.rollback_to(self._savepoints[place][1])
+        _, savepoint, mark = self._savepoints[place]
+        self.transaction.rollback_to(savepoint)
+        self._settings.back_to(mark)
+        self.apply_settings()
         self.runner.forget_catalog()
         del self._savepoints[place + 1 :]
         self._has_failed = False

@@ -54,6 +54,7 @@ from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.storage.statistics_sources import gather_statistics
 from ferrisdb.storage.wal import LogWriter, encode_writes
+from ferrisdb.storage.yield_points import reach
 
 
 class Engine:
@@ -368,6 +369,7 @@ class Engine:
                     for lo, hi in ranges
                 ]
             )
+        reach("show")
         # Behind all of the above: whoever reads at the new timestamp must find it.
         self._log.acknowledged_bytes = self._log.size_bytes
         self._visible_timestamp = first_timestamp + len(group) - 1

@@ -42,10 +42,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ferrisdb.errors import Error, StorageError, invariant
+from ferrisdb.storage import yield_points
 from ferrisdb.storage.interrupts import is_interrupt
 from ferrisdb.storage.limits import MAX_GROUP_BYTES
 from ferrisdb.storage.range_tombstones import DeletedRange
 from ferrisdb.storage.wal import LogWriter
+from ferrisdb.storage.yield_points import reach
 
 Writes = Mapping[bytes, bytes | None]
 
@@ -173,6 +175,7 @@ class GroupCommit:
         """
         request = _Request(writes, payload, is_durable, deleted_ranges=deleted_ranges)
         request.is_synced_soon = is_synced_soon
+        reach("commit")
         self._serve(request)
         return request.timestamp
 
@@ -260,7 +263,7 @@ class GroupCommit:
         interrupt: BaseException | None = None
         while not (request.is_done or self._leader is request):
             try:
-                parking.acquire()
+                yield_points.acquire(parking)
             except BaseException as error:
                 interrupt = error
         return interrupt
@@ -270,6 +273,7 @@ class GroupCommit:
             self._target.wait_for_room()
         # Those whom the last leader served are just waking up, and are likely to come again.
         # Without a moment's patience groups alternate between one and all.
+        reach("lead")
         for _ in range(_MAX_YIELDS):
             if len(self._queue) >= self._expected_group_size:
                 break
@@ -312,6 +316,7 @@ class GroupCommit:
             raise
         first_timestamp = self.last_timestamp + 1
         written_bytes = self._log_group(log, first_timestamp, group)
+        reach("publish")
         self._target.publish_group(
             first_timestamp,
             [request.writes for request in group],
@@ -330,8 +335,10 @@ class GroupCommit:
     def _log_group(self, log: LogWriter, first_timestamp: int, group: list[_Request]) -> int:
         size_bytes = log.size_bytes
         try:
+            reach("log")
             written_bytes = log.append(first_timestamp, [request.payload for request in group])
             if any(request.is_durable for request in group):
+                reach("sync")
                 log.sync()
                 self.sync_count += 1
         except BaseException as error:

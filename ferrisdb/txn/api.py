@@ -103,6 +103,17 @@ class Transaction(Protocol):
     def is_read_only(self) -> bool: ...
 
     @property
+    def durability(self) -> Durability | None:
+        """What its commit waits for; None, what the store was told."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was read, written or locked in it, or a statement begun."""
+
+    def forbid_writes(self) -> None:
+        """Read-only from here on. What it has written stays written."""
+
+    @property
     def is_open(self) -> bool:
         """False once committed or rolled back, by whatever way."""
 

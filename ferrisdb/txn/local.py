@@ -28,7 +28,7 @@ from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.forks import disown_in_child
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.ingest import Pairs
-from ferrisdb.storage.limits import MAX_COMMIT_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES
+from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
@@ -38,13 +38,12 @@ from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel, StoreLimits
 from ferrisdb.txn.engine_protocol import StorageEngine
+from ferrisdb.txn.limits import TransactionLimits
 from ferrisdb.txn.local_transaction import LocalTransaction
 from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.read_committed import ReadCommittedTransaction
 from ferrisdb.txn.serializable import BlindWrite, SerializableTransaction
 from ferrisdb.txn.serializable_graph import ConflictGraph
-
-MAX_OPEN_TRANSACTIONS = 10_000
 
 MAX_KNOWN_COMMITS = 1000
 """The last ones, to say of a conflict with whom it was."""
@@ -58,8 +57,15 @@ _KINDS: dict[IsolationLevel, type[LocalTransaction]] = {
 class LocalStore:
     """See `ferrisdb.txn.api.Store`. Thread-safe."""
 
-    def __init__(self, engine: Engine | ReadOnlyEngine, *, is_in_memory: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine | ReadOnlyEngine,
+        limits: TransactionLimits | None = None,
+        *,
+        is_in_memory: bool = False,
+    ) -> None:
         self._engine: StorageEngine = engine
+        self._limits = limits or TransactionLimits()
         self._follower = engine if isinstance(engine, ReadOnlyEngine) else None
         self._is_in_memory = is_in_memory
         self._locks = LockTable(self._oldest_snapshot)
@@ -77,20 +83,26 @@ class LocalStore:
         disown_in_child(self)
 
     @classmethod
-    def open(cls, path: str, options: StorageOptions | None = None) -> LocalStore:
+    def open(
+        cls, path: str, options: StorageOptions | None = None, limits: TransactionLimits | None = None
+    ) -> LocalStore:
         """Open or create the folder. Raises as `Engine.open` does."""
-        return cls(Engine.open(OsEnv(), path, options or StorageOptions()))
+        return cls(Engine.open(OsEnv(), path, options or StorageOptions()), limits)
 
     @classmethod
-    def open_read_only(cls, path: str, options: StorageOptions | None = None) -> LocalStore:
+    def open_read_only(
+        cls, path: str, options: StorageOptions | None = None, limits: TransactionLimits | None = None
+    ) -> LocalStore:
         """Open the folder to read, beside whoever writes it. Raises as `ReadOnlyEngine.open` does."""
-        return cls(ReadOnlyEngine.open(OsEnv(), path, options or StorageOptions()))
+        return cls(ReadOnlyEngine.open(OsEnv(), path, options or StorageOptions()), limits)
 
     @classmethod
-    def in_memory(cls, options: StorageOptions | None = None) -> LocalStore:
+    def in_memory(
+        cls, options: StorageOptions | None = None, limits: TransactionLimits | None = None
+    ) -> LocalStore:
         """A store that vanishes when it is closed."""
         options = options or StorageOptions(durability=Durability.OFF)
-        return cls(Engine.open(MemoryEnv(), "memory", options), is_in_memory=True)
+        return cls(Engine.open(MemoryEnv(), "memory", options), limits, is_in_memory=True)
 
     @property
     def is_read_only(self) -> bool:
@@ -126,7 +138,7 @@ class LocalStore:
                 self._locks,
                 is_read_only=read_only or self.is_read_only,
                 durability=durability,
-                max_bytes=MAX_COMMIT_BYTES,
+                max_bytes=self._limits.max_transaction_bytes,
                 take_snapshot=self._take_snapshot,
                 on_end=self._forget,
                 committer_of=self._committer_of,
@@ -138,8 +150,8 @@ class LocalStore:
         return StoreLimits(
             key_bytes=MAX_KEY_BYTES,
             value_bytes=MAX_VALUE_BYTES,
-            transaction_bytes=MAX_COMMIT_BYTES,
-            open_transactions=MAX_OPEN_TRANSACTIONS,
+            transaction_bytes=self._limits.max_transaction_bytes,
+            open_transactions=self._limits.max_open_transactions,
         )
 
     def ingest(self, pairs: Pairs, *, below: bytes | None = None) -> int:
@@ -232,10 +244,11 @@ class LocalStore:
     def _check_usable(self) -> None:
         if self._is_closed:
             raise errors.InterfaceError("the database is closed")
-        if len(self._open) >= MAX_OPEN_TRANSACTIONS:
+        if len(self._open) >= self._limits.max_open_transactions:
             raise errors.TooManyTransactions(
-                f"{MAX_OPEN_TRANSACTIONS} transactions are open, which is the limit",
-                hint="look for transactions that were begun and neither committed nor rolled back",
+                f"{self._limits.max_open_transactions} transactions are open, which is the limit",
+                hint="look for transactions that were begun and neither committed nor rolled back;"
+                " max_open_transactions sets the limit",
             )
 
     def _take_snapshot(self, transaction: LocalTransaction) -> int:

@@ -29,6 +29,7 @@ from ferrisdb import errors
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.options import Durability
+from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, Locked, LockMode, Savepoint, Waiting
 from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
 from ferrisdb.txn.locks import LockOwner, LockTable
@@ -74,7 +75,7 @@ class LocalTransaction:
         self.statement = ""
         """The text of the one that runs, or ran last."""
         self._statement_count = 0
-        self._durability = durability
+        self.durability = durability
         self._engine = engine
         self._locks = locks
         self._writes = WriteSet(max_bytes)
@@ -94,6 +95,14 @@ class LocalTransaction:
     @lock_timeout_s.setter
     def lock_timeout_s(self, timeout_s: float | None) -> None:
         self.lock_owner.lock_timeout_s = timeout_s
+
+    @property
+    def is_used(self) -> bool:
+        return self.snapshot is not None or self._statement_count > 0
+
+    def forbid_writes(self) -> None:
+        self._check_open()
+        self.is_read_only = True
 
     def begin_statement(self, text: str = "") -> None:
         self._check_open()
@@ -276,7 +285,7 @@ class LocalTransaction:
 
     def _log(self) -> int:
         return self._engine.commit(
-            self._writes.values, self._durability, deleted_ranges=self._writes.deleted_ranges
+            self._writes.values, self.durability, deleted_ranges=self._writes.deleted_ranges
         )
 
     def rollback(self) -> None:
@@ -370,6 +379,7 @@ class LocalTransaction:
     def _reads_at(self) -> int:
         self._check_open()
         if self.snapshot is None:
+            reach("snapshot")
             self.snapshot = self._take_snapshot(self)
         return self.snapshot
 

@@ -36,6 +36,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from ferrisdb import errors
+from ferrisdb.storage import yield_points
+from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import LockMode, Waiting
 from ferrisdb.txn.deadlocks import endless_path, endless_wait
 from ferrisdb.txn.range_locks import RangeLocks, RangeWaiter, covers, within
@@ -106,6 +108,12 @@ class LockTable:
         holder belongs to the calling thread, when `owner.lock_timeout_s` has run out, or at
         once with NOWAIT. Nothing is held then that was not held before.
         """
+        reach("lock", key)
+        is_held = self._acquire(owner, key, mode, waiting)
+        reach("locked" if is_held else "skipped", key)
+        return is_held
+
+    def _acquire(self, owner: LockOwner, key: bytes, mode: LockMode, waiting: Waiting) -> bool:
         with self._mutex:
             if self._is_closed:
                 raise errors.InterfaceError("the database is closed")
@@ -139,6 +147,12 @@ class LockTable:
         One mutex for all: locks that nobody contends for cost a third. Who waits for a key must
         not hold those behind it, or two that ask in one order could wait for each other.
         """
+        reach("lock keys")
+        taken = self._acquire_free(owner, keys, mode)
+        reach("keys locked")
+        return taken
+
+    def _acquire_free(self, owner: LockOwner, keys: Iterator[bytes], mode: LockMode) -> bytes | None:
         with self._mutex:
             if self._is_closed:
                 raise errors.InterfaceError("the database is closed")
@@ -151,6 +165,11 @@ class LockTable:
     def acquire_range(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> None:
         """Hold lo <= key < hi, after waiting for those who hold a key or a range in it, in
         whatever mode. Raises as `acquire` does."""
+        reach("lock range", lo)
+        self._acquire_range(owner, lo, hi)
+        reach("range locked", lo)
+
+    def _acquire_range(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> None:
         with self._mutex:
             if self._is_closed:
                 raise errors.InterfaceError("the database is closed")
@@ -175,8 +194,8 @@ class LockTable:
     def _sleep(self, waiter: Waiter | RangeWaiter) -> None:
         timeout_s = waiter.owner.lock_timeout_s
         try:
-            is_woken = waiter.gate.acquire(
-                timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)
+            is_woken = yield_points.acquire(
+                waiter.gate, -1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)
             )
             if not is_woken:
                 self._give_up(waiter)
@@ -204,6 +223,7 @@ class LockTable:
 
     def release_all(self, owner: LockOwner, commit_timestamp: int | None) -> None:
         """End of a transaction. `commit_timestamp` is None when it wrote nothing or rolled back."""
+        reach("release")
         with self._mutex:
             # Every step may be done twice: an interrupted release is repeated.
             if owner.waiting is not None:

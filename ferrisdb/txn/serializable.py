@@ -24,8 +24,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ferrisdb import errors
+from ferrisdb.storage import yield_points
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.options import Durability
+from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, Locked, LockMode, Waiting
 from ferrisdb.txn.local_transaction import LocalTransaction
 from ferrisdb.txn.locks import LockTable
@@ -216,7 +218,7 @@ class SerializableTransaction(LocalTransaction):
             # sees them, and can't close the same cycle again.
             refusal = self._refusal
             for other in refusal.unfinished if refusal is not None else ():
-                if other.over.acquire(timeout=LONGEST_WAIT_S):
+                if yield_points.acquire(other.over, LONGEST_WAIT_S):
                     other.over.release()
             raise
 
@@ -234,6 +236,7 @@ class SerializableTransaction(LocalTransaction):
             probe=self._probe(),
             relied_on=self._relied_on.footprint() if self._relied_on else None,
         )
+        reach("check")
         # First, so that the end finds it even if an interrupt comes while it is let through.
         self._node = node
         self._refusal = self._graph.admit(node, self._pending_then)
@@ -264,6 +267,7 @@ class SerializableTransaction(LocalTransaction):
         except errors.Error:
             node.is_logged = False
             raise
+        reach("settle")
         self._graph.settle(node, timestamp)
         return timestamp
 
@@ -274,6 +278,7 @@ class SerializableTransaction(LocalTransaction):
         self._check_open()
         snapshot = self.snapshot
         if snapshot is None or not self._has_entered:
+            reach("snapshot")
             self._pending_then = self._graph.enter(self.id, lambda: self._take_snapshot(self))
             self._has_entered = True
             snapshot = self.snapshot

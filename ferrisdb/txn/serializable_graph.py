@@ -55,6 +55,7 @@ from typing import TYPE_CHECKING, Final
 
 from ferrisdb.errors import InterfaceError
 from ferrisdb.immutable import immutable
+from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange
 from ferrisdb.txn.serializable_footprint import Footprint
 from ferrisdb.txn.serializable_nodes import NEVER, Edge, KeptNodes, Node
@@ -108,6 +109,7 @@ class ConflictGraph:
         """Let it through, or say why not. From then on it is pending if it has written."""
         for other in pending_then:
             self._date(other)
+        reach("admit")
         with self._mutex:
             before, after = self._kept.neighbours_of(node)
             path = _path(after, before)
@@ -280,7 +282,10 @@ def _refusal(node: Node, path: list[Node], before: dict[Node, Edge], after: dict
     steps += [_step(first, second, first.after[second]) for first, second in pairwise(path)]
     steps.append(_step(path[-1], node, before[path[-1]]))
     conflict = Conflict("cycle", node.transaction_id or 0, tuple(steps))
-    return Refusal(conflict, tuple(each for each in path if each.is_pending))
+    # Also those with a date: it may have been found a moment before they are visible. One that
+    # stands for several has been over for long.
+    unfinished = (each for each in path if each.transaction_id is not None and each.over.locked())
+    return Refusal(conflict, tuple(unfinished))
 
 
 def _step(first: Node, second: Node, edge: Edge) -> ConflictStep:

@@ -348,8 +348,8 @@ def test_an_interrupt_that_comes_just_as_a_waiter_is_woken_is_raised_when_it_is_
             self.lock = threading.Lock()
             self.lock.acquire()
 
-        def acquire(self) -> None:
-            self.lock.acquire()
+        def acquire(self, timeout: float) -> None:
+            self.lock.acquire(timeout=timeout)
             raise KeyboardInterrupt
 
         def locked(self) -> bool:

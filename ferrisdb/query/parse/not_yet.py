@@ -14,7 +14,7 @@ _STATEMENTS = frozenset([
     "alter", "analyse", "analyze", "attach", "call", "checkpoint", "close", "cluster", "comment",
     "copy", "deallocate", "declare", "detach", "discard", "do", "execute", "fetch", "grant",
     "listen", "load", "lock", "merge", "move", "notify", "pragma", "prepare", "reassign", "refresh",
-    "reindex", "replace", "reset", "revoke", "security", "set", "show", "table", "truncate",
+    "reindex", "replace", "revoke", "security", "table", "truncate",
     "unlisten", "use", "vacuum",
 ])
 

@@ -7,7 +7,12 @@ from typing import Any
 from ferrisdb.errors import SqlSyntaxError, StatementTooLarge
 
 # Importing these registers what the grammar's productions build.
-from ferrisdb.query.parse import reduce_expressions, reduce_queries, reduce_statements  # noqa: F401
+from ferrisdb.query.parse import (  # noqa: F401
+    reduce_expressions,
+    reduce_queries,
+    reduce_settings,
+    reduce_statements,
+)
 from ferrisdb.query.parse.automaton import Rejected, parse
 from ferrisdb.query.parse.depth import check_depth
 from ferrisdb.query.parse.lexer import END, Lexer

@@ -278,13 +278,18 @@ class Mode:
 
 @rule("begin")
 def begin(word: Token, _transaction: Token | None, modes: list[Mode]) -> ast.Begin:
+    return ast.Begin(*modes_of(modes), word[2])
+
+
+def modes_of(modes: list[Mode]) -> tuple[IsolationLevel | None, bool | None]:
+    """Level and read-only, each None where it is not said."""
     isolations = [mode for mode in modes if mode.isolation is not None]
     accesses = [mode for mode in modes if mode.is_read_only is not None]
     for repeated in (isolations[1:], accesses[1:]):
         if repeated:
             raise SqlSyntaxError("a transaction mode is given twice", position=repeated[0].position)
     isolation = isolations[0].isolation if isolations else None
-    return ast.Begin(isolation, accesses[0].is_read_only if accesses else None, word[2])
+    return isolation, accesses[0].is_read_only if accesses else None
 
 
 @rule("isolation_mode")

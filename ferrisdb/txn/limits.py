@@ -1,0 +1,46 @@
+"""What transactions may take at most: so that one that was forgotten, or grows without end, is
+told so, and does not take the others with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from ferrisdb.errors import InvalidParameterValue
+from ferrisdb.immutable import immutable
+from ferrisdb.storage.limits import MAX_COMMIT_BYTES
+
+MAX_OPEN_TRANSACTIONS: Final = 10_000
+
+
+@immutable
+class TransactionLimits:
+    max_transaction_bytes: int = MAX_COMMIT_BYTES
+    """Of all keys and values that one transaction has written. TransactionTooLarge at the write
+    that passes it."""
+    max_open_transactions: int = MAX_OPEN_TRANSACTIONS
+    """TooManyTransactions for who begins one more."""
+    idle_in_transaction_timeout_s: float | None = None
+    """An open transaction is rolled back when it was not used for so long, and its next use
+    raises IdleInTransactionTimeout. None: it may stay open for ever, and so may its locks."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_transaction_bytes <= MAX_COMMIT_BYTES:
+            raise InvalidParameterValue(
+                f"max_transaction_bytes is {self.max_transaction_bytes};"
+                f" it must be at least 1 and at most {MAX_COMMIT_BYTES}"
+            )
+        if self.max_open_transactions < 1:
+            raise InvalidParameterValue(
+                f"max_open_transactions is {self.max_open_transactions}; it must be at least 1"
+            )
+        check_idle_timeout(self.idle_in_transaction_timeout_s)
+
+
+def check_idle_timeout(timeout_s: float | None) -> None:
+    """Raises InvalidParameterValue for what is no time to wait."""
+    if timeout_s is not None and not 0 < timeout_s < math.inf:
+        raise InvalidParameterValue(
+            f"idle_in_transaction_timeout_s is {timeout_s}; it must be more than 0",
+            hint="None is no timeout",
+        )
