@@ -162,6 +162,24 @@ class InvalidTableDefinition(ProgrammingError):
     sqlstate = "42P16"
 
 
+class DuplicateObject(ProgrammingError):
+    """Two constraints of one name."""
+
+    sqlstate = "42710"
+
+
+class InvalidForeignKey(ProgrammingError):
+    """What it refers to is no key, or has another number of columns."""
+
+    sqlstate = "42830"
+
+
+class DependentObjectsExist(ProgrammingError):
+    """A foreign key needs what was to be dropped."""
+
+    sqlstate = "2BP01"
+
+
 class InvalidColumnReference(ProgrammingError):
     """ORDER BY 7 with three columns; a key column that does not exist."""
 
@@ -238,6 +256,12 @@ class NotNullViolation(IntegrityError):
 
 class UniqueViolation(IntegrityError):
     sqlstate = "23505"
+
+
+class ForeignKeyViolation(IntegrityError):
+    """A row would refer to one that is not there."""
+
+    sqlstate = "23503"
 
 
 # --- transactions -----------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Final
 
 from ferrisdb.api.connection import Connection
 from ferrisdb.api.database import Database
-from ferrisdb.cli.describe import create_table_sql
+from ferrisdb.cli.describe import create_table_sql, parents_first
 from ferrisdb.cli.output import WRITERS
 from ferrisdb.cli.script import read_text, run_script
 from ferrisdb.cli.statistics_tables import describe_statistics
@@ -79,8 +79,8 @@ def _schema(surroundings: Surroundings, arguments: list[str]) -> None:
     found = [t for t in tables if wanted is None or t.name in {wanted, wanted.lower()}]
     if wanted is not None and not found:
         raise UndefinedTable(f'table "{wanted}" does not exist', hint=".tables lists the tables")
-    for table in found:
-        print(create_table_sql(table))
+    for table in parents_first(found):
+        print(create_table_sql(table, tables))
 
 
 def _format(surroundings: Surroundings, arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ import enum
 from decimal import Decimal
 
 from ferrisdb.immutable import immutable
+from ferrisdb.query.schema import ReferentialAction
 from ferrisdb.txn.api import IsolationLevel, Waiting
 
 # --- expressions ------------------------------------------------------------------------
@@ -328,19 +329,34 @@ class InsertRows:
 
 
 @immutable
+class Assignment:
+    column: Name
+    value: Expression | Default
+
+
+@immutable
+class OnConflict:
+    """ON CONFLICT (columns) or ON CONSTRAINT constraint, or neither: whatever unique key it is.
+
+    `assignments` empty is DO NOTHING.
+    """
+
+    columns: tuple[Name, ...]
+    constraint: Name | None
+    assignments: tuple[Assignment, ...]
+    where: Expression | None
+    position: int
+
+
+@immutable
 class Insert:
     """`source` None is DEFAULT VALUES. `columns` empty is all of them, in order."""
 
     table: TableRef
     columns: tuple[Name, ...]
     source: InsertRows | Query | None
+    on_conflict: OnConflict | None
     position: int
-
-
-@immutable
-class Assignment:
-    column: Name
-    value: Expression | Default
 
 
 @immutable
@@ -385,18 +401,35 @@ class KeyConstraint:
 
 
 @immutable
+class ForeignKeyConstraint:
+    """`parent` is the table; `referenced` empty is its primary key."""
+
+    name: str | None
+    columns: tuple[Name, ...]
+    parent: Name
+    referenced: tuple[Name, ...]
+    on_delete: ReferentialAction
+    on_update: ReferentialAction
+    position: int
+
+
+@immutable
 class CreateTable:
     table: Name
     if_not_exists: bool
     columns: tuple[ColumnDefinition, ...]
     constraints: tuple[KeyConstraint, ...]
+    foreign_keys: tuple[ForeignKeyConstraint, ...]
     position: int
 
 
 @immutable
 class DropTable:
+    """`is_cascade` drops the foreign keys of other tables that refer to these, too."""
+
     tables: tuple[Name, ...]
     if_exists: bool
+    is_cascade: bool
     position: int
 
 
@@ -453,6 +486,16 @@ class RollbackToSavepoint:
 @immutable
 class ReleaseSavepoint:
     name: str
+    position: int
+
+
+@immutable
+class LockTable:
+    """`is_shared` is for the weakest three of PostgreSQL's modes."""
+
+    tables: tuple[Name, ...]
+    is_shared: bool
+    is_nowait: bool
     position: int
 
 
@@ -516,6 +559,7 @@ Statement = (
     | CreateSavepoint
     | RollbackToSavepoint
     | ReleaseSavepoint
+    | LockTable
     | SettingStatement
     | Explain
 )

@@ -39,7 +39,7 @@ import msgpack
 from ferrisdb.errors import CorruptionError, DuplicateTable, invariant
 from ferrisdb.immutable import immutable
 from ferrisdb.query.keyspace import CATALOG_NAMES, CATALOG_VERSION, NEXT_TABLE_ID, name_key, names_range
-from ferrisdb.query.schema import Column, Index, Table
+from ferrisdb.query.schema import Column, ForeignKey, Index, ReferentialAction, Table
 from ferrisdb.query.types import Kind, SqlType
 from ferrisdb.txn.api import IsolationLevel, Transaction
 
@@ -69,6 +69,15 @@ class CatalogView:
     def index(self, name: str) -> tuple[Table, Index] | None:
         """The index and the table that has it."""
         return self._indexes.get(name)
+
+    def references_to(self, name: str) -> list[tuple[Table, ForeignKey]]:
+        """The foreign keys that refer to a table, each with the table that has it: by their names."""
+        return [
+            (table, foreign_key)
+            for table in self.tables()
+            for foreign_key in table.foreign_keys
+            if foreign_key.parent == name
+        ]
 
     def names(self) -> list[str]:
         """Of tables and indexes, sorted: for "did you mean"."""
@@ -164,8 +173,12 @@ def create_table(  # noqa: PLR0917
     primary_key: Sequence[int],
     indexes: Sequence[Index] = (),
     primary_key_name: str = "",
+    foreign_keys: Sequence[ForeignKey] = (),
 ) -> Table:
     """Define a table, with indexes of ids from 1, and give it an id that no table ever had.
+
+    The tables that it refers to are written, too, as they are: whoever changes their rows and
+    does not know of the foreign key yet waits, or is made to wait, and then sees it.
 
     `view` is the catalog that the statement was bound to. Two concurrent DDL transactions
     conflict, whatever they define (see the module). Raises DuplicateTable when the name, or
@@ -179,22 +192,31 @@ def create_table(  # noqa: PLR0917
     _begin_change(tx)
     _claim(tx, names)
     table = Table(
-        _next_table_id(tx), name, tuple(columns), tuple(primary_key), tuple(indexes), primary_key_name
+        _next_table_id(tx),
+        name,
+        tuple(columns),
+        tuple(primary_key),
+        tuple(indexes),
+        primary_key_name,
+        tuple(foreign_keys),
     )
+    for parent in sorted({foreign_key.parent for foreign_key in foreign_keys} - {name}):
+        _touch(tx, parent)
     _write(tx, table)
     return table
 
 
 def replace_table(tx: Transaction, table: Table) -> None:
-    """Write a changed definition of an existing table: indexes added or removed.
+    """Write a changed definition of an existing table: indexes added or removed, foreign keys
+    removed.
 
     Index entries are the caller's: written for an index that is new, deleted (`index_range`)
     for one that is gone. Conflicts with every other DDL transaction. Raises DuplicateTable
     when a new index's name is taken; SerializationFailure.
     """
     _begin_change(tx)
-    old = _stored(tx, table)
-    _keep_writers_out(tx, table)
+    old = _stored(tx, table.name)
+    _keep_writers_out(tx, table.name)
     kept = {index.name for index in old.indexes}
     wanted = {index.name for index in table.indexes}
     _claim(tx, [index.name for index in table.indexes if index.name not in kept])
@@ -209,8 +231,8 @@ def drop_table(tx: Transaction, table: Table) -> None:
     Conflicts with every other DDL transaction. Raises SerializationFailure.
     """
     _begin_change(tx)
-    _keep_writers_out(tx, table)
-    for index in _stored(tx, table).indexes:
+    _keep_writers_out(tx, table.name)
+    for index in _stored(tx, table.name).indexes:
         tx.delete(name_key(index.name))
     tx.delete(table_key(table.name))
 
@@ -225,8 +247,13 @@ def _begin_change(tx: Transaction) -> None:
     tx.put(CATALOG_VERSION, os.urandom(_VERSION_BYTES))
 
 
-def _keep_writers_out(tx: Transaction, table: Table) -> None:
-    tx.lock([table_key(table.name)])
+def _touch(tx: Transaction, name: str) -> None:
+    _keep_writers_out(tx, name)
+    _write(tx, _stored(tx, name))
+
+
+def _keep_writers_out(tx: Transaction, name: str) -> None:
+    tx.lock([table_key(name)])
     if tx.isolation is IsolationLevel.READ_COMMITTED:
         # What it waited for has written rows, and they are not in the statement's snapshot.
         tx.begin_statement()
@@ -243,10 +270,10 @@ def _refuse_duplicate(name: str) -> NoReturn:
     raise DuplicateTable(f'relation "{name}" already exists')
 
 
-def _stored(tx: Transaction, table: Table) -> Table:
-    key = table_key(table.name)
+def _stored(tx: Transaction, name: str) -> Table:
+    key = table_key(name)
     value = tx.get(key)
-    invariant(value is not None, f"a changed table is in the catalog: {table.name}")
+    invariant(value is not None, f"a changed table is in the catalog: {name}")
     _, content = _unpack_entry(key, value or b"")
     return _table_from(key, content)
 
@@ -266,7 +293,8 @@ def _write(tx: Transaction, table: Table) -> None:
 
 # --- definitions as msgpack -------------------------------------------------------------
 #
-# Arrays, read by position.
+# Arrays, read by position. Foreign keys stand at the end, and only where there are any: so does
+# a catalog that was written before there were foreign keys.
 
 
 def _table_to(table: Table) -> list[Any]:
@@ -283,12 +311,28 @@ def _table_to(table: Table) -> list[Any]:
         [index.id, index.name, list(index.columns), index.is_unique, index.is_constraint]
         for index in table.indexes
     ]
-    return [table.id, table.name, columns, list(table.primary_key), indexes, table.primary_key_name]
+    content = [table.id, table.name, columns, list(table.primary_key), indexes, table.primary_key_name]
+    if table.foreign_keys:
+        content.append([_foreign_key_to(foreign_key) for foreign_key in table.foreign_keys])
+    return content
+
+
+def _foreign_key_to(foreign_key: ForeignKey) -> list[Any]:
+    return [
+        foreign_key.name,
+        list(foreign_key.columns),
+        foreign_key.parent,
+        list(foreign_key.referenced),
+        foreign_key.parent_index,
+        foreign_key.on_delete.value,
+        foreign_key.on_update.value,
+    ]
 
 
 def _table_from(key: bytes, content: Any) -> Table:
     try:
-        table_id, name, columns, primary_key, indexes, primary_key_name = content
+        table_id, name, columns, primary_key, indexes, primary_key_name = content[:6]
+        foreign_keys = content[6] if len(content) == 7 else content[6:]
         return Table(
             table_id,
             name,
@@ -299,9 +343,30 @@ def _table_from(key: bytes, content: Any) -> Table:
                 for index_id, index_name, positions, is_unique, is_constraint in indexes
             ),
             primary_key_name,
+            tuple(_foreign_key_from(*foreign_key) for foreign_key in foreign_keys),
         )
     except (TypeError, ValueError) as error:
         _damaged(key, error)
+
+
+def _foreign_key_from(  # noqa: PLR0917 - the array, by position
+    name: str,
+    columns: Sequence[int],
+    parent: str,
+    referenced: Sequence[int],
+    parent_index: int,
+    on_delete: str,
+    on_update: str,
+) -> ForeignKey:
+    return ForeignKey(
+        name,
+        tuple(columns),
+        parent,
+        tuple(referenced),
+        parent_index,
+        ReferentialAction(on_delete),
+        ReferentialAction(on_update),
+    )
 
 
 def _column_from(name: str, type: Sequence[Any], is_not_null: bool, default_sql: str | None) -> Column:

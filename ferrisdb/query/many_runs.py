@@ -51,14 +51,12 @@ class ManyRuns:
                     last_kinds, make = kinds, self._makers.get(kinds)
                 if make is not None:
                     self._batch.append(make(given))
-                    count += 1
                     if len(self._batch) >= INSERT_BATCH_ROWS:
-                        self._write_batch()
+                        count += self._write_batch()
                     continue
                 last_kinds = None
-            count += self._run_once(Parameters.of(given))
-        self._write_batch()
-        return count
+            count += self._write_batch() + self._run_once(Parameters.of(given))
+        return count + self._write_batch()
 
     def _run_once(self, given: Parameters) -> int:
         prepared = self._prepared.get(given.signature)
@@ -66,7 +64,6 @@ class ManyRuns:
             prepared = self._runner.prepare_change(self._parsed, given)
             self._prepared[given.signature] = prepared
             self._learn_maker(prepared, given)
-        self._write_batch()
         return prepared.run(self._runner.execution(given))
 
     def _learn_maker(self, prepared: PreparedChange, given: Parameters) -> None:
@@ -76,7 +73,8 @@ class ManyRuns:
                 self._makers[tuple(map(type_of_value, given.values.values()))] = maker
                 self._batch_insert = prepared
 
-    def _write_batch(self) -> None:
-        if self._batch and self._batch_insert is not None:
-            batch, self._batch = self._batch, []
-            self._batch_insert.write(self._runner.execution(Parameters({})), batch)
+    def _write_batch(self) -> int:
+        if not self._batch or self._batch_insert is None:
+            return 0
+        batch, self._batch = self._batch, []
+        return self._batch_insert.run_each(self._runner.execution(Parameters({})), batch)

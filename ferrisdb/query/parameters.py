@@ -42,6 +42,13 @@ class Parameters:
             hint="a single value needs a tuple around it: (value,)",
         )
 
+    def beside(self, more: Mapping[int | str, Value]) -> Parameters:
+        """These and `more`, for a plan that knows the types of `more` by itself."""
+        both = Parameters.__new__(Parameters)
+        both.values = {**self.values, **more}
+        both.signature, both._types = self.signature, self._types
+        return both
+
     def type_of(self, key: int | str) -> SqlType:
         """Raises UndefinedParameter when the statement names what was not given."""
         found = self._types.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from ferrisdb.query.types import SqlType
@@ -31,6 +32,36 @@ class Index:
     is_constraint: bool = False
 
 
+class ReferentialAction(enum.Enum):
+    """What becomes of the rows that refer to a key which goes, or becomes another."""
+
+    NO_ACTION = "NO ACTION"
+    """Refused, if they still refer to it when the statement is done."""
+    RESTRICT = "RESTRICT"
+    """Refused, also where another row of the statement takes the key over."""
+    CASCADE = "CASCADE"
+    SET_NULL = "SET NULL"
+    SET_DEFAULT = "SET DEFAULT"
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Rows of the table that has it refer to a row of `parent`, by that one's unique key.
+
+    `columns` are positions in the own table, each beside the one of `referenced` that it must
+    be equal to, a position in the parent. `parent_index` is the id of the parent's unique index
+    over them; 0 is the primary key.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    parent: str
+    referenced: tuple[int, ...]
+    parent_index: int = 0
+    on_delete: ReferentialAction = ReferentialAction.NO_ACTION
+    on_update: ReferentialAction = ReferentialAction.NO_ACTION
+
+
 @dataclass(frozen=True)
 class Table:
     """`primary_key` are positions in `columns`; empty means rows are keyed by a hidden row id.
@@ -44,6 +75,7 @@ class Table:
     primary_key: tuple[int, ...]
     indexes: tuple[Index, ...] = ()
     primary_key_name: str = ""
+    foreign_keys: tuple[ForeignKey, ...] = ()
 
     def column_position(self, name: str) -> int | None:
         for position, column in enumerate(self.columns):

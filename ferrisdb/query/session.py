@@ -256,6 +256,10 @@ class Session:
             return self._setting_statements.run(syntax, self._state)
         if isinstance(syntax, SchemaStatement):
             return Result(self._define(parsed, syntax))
+        if isinstance(syntax, ast.LockTable):
+            self._open_state("LOCK TABLE")
+            self._writing(parsed, "LOCK TABLE", lambda runner: runner.lock_tables(syntax))
+            return Result("LOCK TABLE")
         return Result(self._control(syntax))
 
     def _execute_many(self, parsed: ParsedStatement, rows: Iterable[ParameterRow]) -> int:

@@ -21,6 +21,7 @@ from ferrisdb.errors import UndefinedParameter, broken
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView, lock_catalog, table_key
 from ferrisdb.query.change.execution import Execution
+from ferrisdb.query.change.targets import find_table
 from ferrisdb.query.define.statements import SchemaStatement, run_schema_statement
 from ferrisdb.query.guard import Guard
 from ferrisdb.query.parameters import NO_PARAMETERS, Parameters
@@ -39,7 +40,7 @@ from ferrisdb.query.prepared import (
 from ferrisdb.query.result import Result, RowSource
 from ferrisdb.query.shared_state import ParsedStatement, SharedState
 from ferrisdb.query.statement_cache import MAX_CACHED_CHARACTERS
-from ferrisdb.txn.api import IsolationLevel, LockMode, Transaction
+from ferrisdb.txn.api import IsolationLevel, LockMode, Transaction, Waiting
 
 ParameterRow = Sequence[object] | Mapping[str, object]
 
@@ -140,16 +141,30 @@ class StatementRunner:
         return ManyRuns(self, parsed).run(rows)
 
     def prepare_change(self, parsed: ParsedStatement, given: Parameters) -> PreparedChange:
-        """As `prepare`, and its table is locked against DDL."""
+        """As `prepare`, and its tables are locked against DDL."""
         while True:
             prepared = self.prepare(parsed, given)
             if isinstance(prepared, (PreparedQuery, PreparedExplain)):
                 broken("a change is prepared as one")
-            locked = self._transaction.lock([table_key(prepared.table_name)], LockMode.SHARE)
+            locked = self._transaction.lock(
+                [table_key(name) for name in prepared.table_names], LockMode.SHARE
+            )
             if not locked.changed:
                 return prepared
             # At read committed: the table was altered after the statement had seen it.
             self._transaction.begin_statement(parsed.sql)
+
+    def lock_tables(self, syntax: ast.LockTable) -> None:
+        """Keep others from changing the tables, or, in a shared mode, from locking them whole."""
+        mode = LockMode.SHARE if syntax.is_shared else LockMode.EXCLUSIVE
+        waiting = Waiting.NOWAIT if syntax.is_nowait else Waiting.WAIT
+        # Before anything is read: of a transaction that begins with it, the snapshot has all that
+        # was waited for.
+        for table in syntax.tables:
+            self._transaction.lock([table_key(table.text)], mode, waiting)
+        catalog = self._see_catalog()
+        for table in syntax.tables:
+            find_table(catalog, table.text, table.position)
 
     def _see_catalog(self) -> CatalogView:
         catalog = self._shared.catalog.view(self._transaction)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ferrisdb.cli.describe import create_table_sql, identifier
+from ferrisdb.cli.describe import create_table_sql, identifier, parents_first
 from ferrisdb.cli.shell import is_finished
 
 pytest.importorskip("pty", reason="this system has no pty")
@@ -231,15 +231,20 @@ def test_a_schema_can_be_run_again() -> None:
         '("select" INTEGER DEFAULT 1 + 1, "a""b" VARCHAR(3) NOT NULL, UNIQUE ("select", "a""b"))',
         "CREATE TABLE t (a INTEGER, b NUMERIC(5,2), c DOUBLE PRECISION, d TIMESTAMP, PRIMARY KEY (b, a))",
         "CREATE UNIQUE INDEX first ON t (c, d)",
+        "CREATE TABLE z (a INTEGER PRIMARY KEY, b INTEGER REFERENCES z ON DELETE SET NULL)",
+        'CREATE TABLE m (b INTEGER REFERENCES z, c VARCHAR(3), CONSTRAINT "by both" FOREIGN KEY (c, b) '
+        'REFERENCES "Odd name" ("a""b", "select") ON DELETE CASCADE ON UPDATE SET DEFAULT)',
     ]
     with ferrisdb.open() as db, ferrisdb.open() as copy:
         for statement in statements:
             db.execute(statement)
         with copy.connect(autocommit=True) as con:
-            for table in db.tables():
-                for statement in create_table_sql(table).split(";\n"):
+            for table in parents_first(db.tables()):
+                for statement in create_table_sql(table, db.tables()).split(";\n"):
                     con.execute(statement)
-        assert [create_table_sql(t) for t in copy.tables()] == [create_table_sql(t) for t in db.tables()]
+        assert [create_table_sql(t, copy.tables()) for t in copy.tables()] == [
+            create_table_sql(t, db.tables()) for t in db.tables()
+        ]
     assert [identifier(name) for name in ("a_1", "A", "1a", "select", 'q"')] == [
         "a_1",
         '"A"',

@@ -22,7 +22,7 @@ from ferrisdb.query.catalog import (
     table_key,
 )
 from ferrisdb.query.keyspace import CATALOG_VERSION, table_range
-from ferrisdb.query.schema import Column, Index, Table
+from ferrisdb.query.schema import Column, ForeignKey, Index, ReferentialAction, Table
 from ferrisdb.query.types import INTEGER, TEXT, Kind, SqlType
 from ferrisdb.txn.api import LockMode, Savepoint, Transaction
 from ferrisdb.txn.local import LocalStore
@@ -76,6 +76,50 @@ def test_a_table_is_read_back_as_it_was_defined(store: LocalStore, cache: Catalo
     assert view.index("account_by_name") == (made, BY_NAME)
     assert view.names() == ["account", "account_by_name"]
     assert len(view.version) == 16
+
+
+def test_foreign_keys_are_read_back_and_found_from_the_other_side(
+    store: LocalStore, cache: CatalogCache
+) -> None:
+    tx = store.begin()
+    create(tx, "account")
+    to_account = ForeignKey("a", (0,), "account", (0,))
+    to_itself = ForeignKey(
+        "b", (2, 1), "entry", (1, 2), 1, ReferentialAction.CASCADE, ReferentialAction.SET_DEFAULT
+    )
+    made = create_table(
+        tx, CatalogCache().view(tx), "entry", COLUMNS, (0,), foreign_keys=(to_account, to_itself)
+    )
+    tx.commit()
+    view = cache.view(store.begin())
+    assert view.table("entry") == made
+    assert made.foreign_keys == (to_account, to_itself)
+    assert view.references_to("account") == [(made, to_account)]
+    assert view.references_to("entry") == [(made, to_itself)]
+
+
+def test_a_definition_from_before_there_were_foreign_keys_is_read(
+    store: LocalStore, cache: CatalogCache
+) -> None:
+    # A table without any is still written so, and so the fixtures of old formats agree.
+    tx = store.begin()
+    made = create(tx, "account", BY_NAME)
+    kind, content = msgpack.unpackb(tx.get(table_key("account")) or b"")
+    assert (kind, len(content)) == ("t", 6)
+    assert cache.view(tx).table("account") == made
+
+
+def test_a_table_that_is_referred_to_is_written_so_that_its_writers_learn_of_it(store: LocalStore) -> None:
+    tx = store.begin()
+    create(tx, "account")
+    tx.commit()
+    writer, definer = store.begin(), store.begin()
+    assert names(writer) == ["account"]
+    foreign_key = ForeignKey("a", (0,), "account", (0,))
+    create_table(definer, CatalogCache().view(definer), "entry", COLUMNS, (0,), foreign_keys=(foreign_key,))
+    definer.commit()
+    with pytest.raises(errors.SerializationFailure):
+        writer.lock([table_key("account")], LockMode.SHARE)
 
 
 def test_ddl_is_seen_by_its_own_transaction_and_by_others_when_it_commits(
@@ -236,7 +280,18 @@ def test_a_catalog_that_changes_while_it_is_read_is_not_kept_under_a_wrong_versi
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"\xc1", msgpack.packb(["t", [1]]), msgpack.packb(["x", 1]), msgpack.packb(7)]
+    "value",
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb(["t", [1]]),
+        msgpack.packb(["x", 1]),
+        msgpack.packb(7),
+        msgpack.packb(
+            ["t", [1, "account", [], [], [], "", [["f", [0], "p", [0], 0, "WHATEVER", "CASCADE"]]]]
+        ),
+        msgpack.packb(["t", [1, "account", [], [], [], "", [], []]]),
+    ],
 )
 def test_a_damaged_definition_is_a_corruption_error(
     store: LocalStore, cache: CatalogCache, value: bytes

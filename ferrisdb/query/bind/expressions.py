@@ -79,14 +79,18 @@ class Constant(Expression):
 
 @immutable
 class ParameterRef(Expression):
-    """The value given with the statement. Only text and NULL, alike UNKNOWN, can be NULL."""
+    """The value given with the statement. Only text and NULL, alike UNKNOWN, can be NULL.
+
+    A column's value that is given to a plan as a parameter `is_of_column`: it can be, too.
+    """
 
     key: int | str
     type: SqlType
+    is_of_column: bool = False
 
     @property
     def is_nullable(self) -> bool:  # type: ignore[override]
-        return self.type is types.UNKNOWN
+        return self.is_of_column or self.type is types.UNKNOWN
 
 
 @immutable

@@ -27,6 +27,9 @@ from ferrisdb.query.keyspace import index_prefix, row_prefix
 from ferrisdb.query.schema import Index, Table
 from ferrisdb.query.types import Value
 
+Entry = tuple[bytes, bytes, KeyRule | None]
+"""Key, value, and the rule by which no other row may have the same key, if there is one."""
+
 
 class IndexLayout:
     """How one index stores a row."""
@@ -72,6 +75,16 @@ class TableLayout:
     def row_key(self, values: Sequence[Value]) -> bytes:
         """Where a row is stored whose table has a primary key."""
         return self._key_codec.encode([values[position] for position in self._key_columns])
+
+    def entries(self, row_key: bytes, values: Sequence[Value]) -> list[Entry]:
+        """All that a row is in the store: itself first, then its index entries."""
+        row_rule = self.rule if self.has_primary_key else None
+        entries: list[Entry] = [(row_key, self.row_codec.encode(values), row_rule)]
+        primary_key = self.primary_key_of(row_key)
+        for index in self.indexes:
+            key, is_claim = index.entry_key(values, primary_key)
+            entries.append((key, primary_key, index.rule if is_claim else None))
+        return entries
 
     def primary_key_of(self, row_key: bytes) -> bytes:
         """What follows the prefix: the encoded primary key, or the hidden row id."""

@@ -25,8 +25,10 @@ from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.constraints import not_null_positions, null_violation
 from ferrisdb.query.change.execution import Execution
+from ferrisdb.query.change.foreign_keys import ForeignKeyKeeper, keeper_of_insertions, tables_at_work
 from ferrisdb.query.change.index_maintenance import TableLayout, table_layout
-from ferrisdb.query.change.row_changes import RowChanges
+from ferrisdb.query.change.on_conflict import OnConflict, prepare_on_conflict
+from ferrisdb.query.change.row_changes import RowChange, RowChanges
 from ferrisdb.query.change.row_ids import encode_row_id
 from ferrisdb.query.change.row_template import Convert, RowTemplate, as_literal, assignment_cast, convert_at
 from ferrisdb.query.change.syntax import default_expression, indented
@@ -44,31 +46,38 @@ class PreparedInsert:
 
     word = "INSERT"
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - a part each
         self,
         layout: TableLayout,
         templates: Sequence[RowTemplate],
         query: QuerySource | None,
         computed: ComputedDefaults | None,
+        on_conflict: OnConflict | None,
+        keeper: ForeignKeyKeeper | None,
     ) -> None:
         self.layout = layout
         self.table_name = layout.table.name
+        self.table_names = tables_at_work(self.table_name, keeper)
+        self._keeper = keeper
         self._templates = templates
         self._query = query
         self._computed = computed
+        self._on_conflict = on_conflict
         self._not_null = not_null_positions(layout.table)
 
     def row_maker(self) -> Callable[[Sequence[Value]], list[Value]] | None:
         """Makes the one row of this INSERT of a sequence of parameters; None when that is not all."""
         if self._query is not None or len(self._templates) != 1:
             return None
+        if self._on_conflict is not None and not self._on_conflict.may_run_many:
+            return None
+        if self._keeper is not None and self._keeper.is_of_itself:
+            return None  # A row may refer to those before it, and to none behind it.
         return self._templates[0].positional()
 
     def run(self, execution: Execution) -> int:
-        """Insert the rows; how many they were."""
-        rows = self.rows(execution)
-        self.write(execution, rows)
-        return len(rows)
+        """Insert the rows; how many they were, those that ON CONFLICT updated included."""
+        return self._insert(execution, self.rows(execution), is_each_a_command=False)
 
     def rows(self, execution: Execution) -> list[list[Value]]:
         """The rows to insert, over all columns of the table, computed defaults not yet among them."""
@@ -76,8 +85,25 @@ class PreparedInsert:
             return self._query.rows(execution)
         return [template.values(execution) for template in self._templates]
 
-    def write(self, execution: Execution, rows: Sequence[list[Value]]) -> None:
-        """Complete, check and write rows that `rows` or a `row_maker` made."""
+    def run_each(self, execution: Execution, rows: Sequence[list[Value]]) -> int:
+        """Insert rows that a `row_maker` made, as if each were a statement: how many they were."""
+        return self._insert(execution, rows, is_each_a_command=True)
+
+    def _insert(self, execution: Execution, rows: Sequence[list[Value]], *, is_each_a_command: bool) -> int:
+        self._complete(execution, rows)
+        log: list[RowChange] | None = None if self._keeper is None else []
+        if self._on_conflict is not None:
+            count = self._on_conflict.insert(execution, rows, log, is_each_a_command=is_each_a_command)
+        else:
+            count = len(rows)
+            for start in range(0, count, INSERT_BATCH_ROWS):
+                self._write_batch(execution, rows[start : start + INSERT_BATCH_ROWS], log)
+        if self._keeper is not None and log:
+            self._keeper.keep(log, execution)
+        return count
+
+    def _complete(self, execution: Execution, rows: Sequence[list[Value]]) -> None:
+        """Put the computed defaults in, and look for NULLs where none may be."""
         if self._computed is not None and rows:
             self._computed.put_into(rows, execution)
         table, not_null = self.layout.table, self._not_null
@@ -85,11 +111,11 @@ class PreparedInsert:
             for row in rows:
                 if row[position] is None:
                     raise null_violation(table, position, row)
-        for start in range(0, len(rows), INSERT_BATCH_ROWS):
-            self._write_batch(execution, rows[start : start + INSERT_BATCH_ROWS])
 
     def explain(self) -> list[str]:
         lines = [f"Insert on {self.table_name}"]
+        if self._on_conflict is not None:
+            lines += self._on_conflict.explain()
         if self._query is not None:
             return lines + indented(self._query.plan.explain())
         count = len(self._templates)
@@ -99,9 +125,11 @@ class PreparedInsert:
                 lines += indented(indented(template.plan.explain()))
         return lines
 
-    def _write_batch(self, execution: Execution, rows: Sequence[list[Value]]) -> None:
+    def _write_batch(
+        self, execution: Execution, rows: Sequence[list[Value]], log: list[RowChange] | None
+    ) -> None:
         layout, transaction = self.layout, execution.transaction
-        changes = RowChanges(layout)
+        changes = RowChanges(layout, log)
         if layout.has_primary_key:
             for row in rows:
                 changes.add(layout.row_key(row), row)
@@ -161,6 +189,9 @@ def prepare_insert(statement: ast.Insert, catalog: CatalogView, parameters: Para
     """Raises UndefinedTable, UndefinedColumn, DuplicateColumn, DatatypeMismatch, SqlSyntaxError."""
     table = find_table(catalog, statement.table.name, statement.table.position)
     layout = table_layout(table)
+    on_conflict = prepare_on_conflict(statement, layout, catalog, parameters)
+    assigned = on_conflict.update.assigned if on_conflict is not None and on_conflict.update else ()
+    keeper = keeper_of_insertions(layout, assigned, catalog)
     targets = find_columns(table, statement.columns) or list(range(len(table.columns)))
     source = statement.source
     if isinstance(source, ast.Query):
@@ -170,7 +201,8 @@ def prepare_insert(statement: ast.Insert, catalog: CatalogView, parameters: Para
         literals, computed = _defaults(table, targets, statement.table.position, catalog)
         template = RowTemplate(table.columns, literals, catalog, parameters)
         casts = _query_casts(table, targets, source, plan, parameters)
-        return PreparedInsert(layout, [], QuerySource(plan, casts, template, source.position), computed)
+        query = QuerySource(plan, casts, template, source.position)
+        return PreparedInsert(layout, [], query, computed, on_conflict, keeper)
     rows = source.rows if source is not None else ((),)
     for row in rows:
         if len(row) != len(rows[0]):
@@ -186,7 +218,7 @@ def prepare_insert(statement: ast.Insert, catalog: CatalogView, parameters: Para
             for target, value in zip(targets, row, strict=True)
         ]
         templates.append(RowTemplate(table.columns, [*given, *literals], catalog, parameters))
-    return PreparedInsert(layout, templates, None, computed)
+    return PreparedInsert(layout, templates, None, computed, on_conflict, keeper)
 
 
 def _or_default(value: ast.Expression | ast.Default, column: Column) -> ast.Expression:

@@ -26,12 +26,19 @@ from ferrisdb.query.row_locks import identity_key
 from ferrisdb.query.types import Value
 from ferrisdb.txn.api import Transaction
 
+RowChange = tuple[Sequence[Value] | None, Sequence[Value] | None]
+"""The values of a row before and after: None before an insertion, and after a deletion."""
+
 
 class RowChanges:
-    """One step of a statement: all of an UPDATE or DELETE, a batch of an INSERT."""
+    """One step of a statement: all of an UPDATE or DELETE, a batch of an INSERT.
 
-    def __init__(self, layout: TableLayout) -> None:
+    What becomes of each row is noted in `log`, for who has to follow it up.
+    """
+
+    def __init__(self, layout: TableLayout, log: list[RowChange] | None = None) -> None:
         self._layout = layout
+        self._log = log
         self._going: set[bytes] = set()
         self._coming: dict[bytes, bytes] = {}
         self._claims: dict[bytes, Claim] = {}
@@ -39,6 +46,37 @@ class RowChanges:
 
     def add(self, row_key: bytes, values: Sequence[Value]) -> None:
         """A new row. Raises UniqueViolation when another row of this step has its key."""
+        if self._log is not None:
+            self._log.append((None, values))
+        self._put_in(row_key, values)
+
+    def remove(self, row_key: bytes, stored: bytes) -> None:
+        """A row that stands in the store."""
+        if self._log is not None:
+            self._log.append((self._layout.row_codec.decode(stored), None))
+        self._take_out(row_key, stored)
+
+    def change(  # noqa: PLR0917 - a row, before and after
+        self,
+        row_key: bytes,
+        stored: bytes,
+        old: Sequence[Value],
+        new: Sequence[Value],
+        touched: Sequence[IndexLayout],
+        may_move: bool,
+    ) -> None:
+        """A row whose values change. `touched` are the indexes with a changed column; the row
+        `may_move` when a column of its key is among them."""
+        new_key = self._layout.row_key(new) if may_move else row_key
+        if self._log is not None:
+            self._log.append((old, new))
+        if new_key == row_key:
+            self._rewrite(row_key, old, new, touched)
+            return
+        self._take_out(row_key, stored)
+        self._put_in(new_key, new)
+
+    def _put_in(self, row_key: bytes, values: Sequence[Value]) -> None:
         layout = self._layout
         if layout.has_primary_key:
             self._claim(row_key, layout.rule, values)
@@ -48,8 +86,7 @@ class RowChanges:
             for index in layout.indexes:
                 self._add_entry(index, primary_key, values)
 
-    def remove(self, row_key: bytes, stored: bytes) -> None:
-        """A row that stands in the store."""
+    def _take_out(self, row_key: bytes, stored: bytes) -> None:
         self._going.add(row_key)
         self._identities.add(identity_key(row_key))
         layout = self._layout
@@ -59,14 +96,13 @@ class RowChanges:
             for index in layout.indexes:
                 self._going.add(index.entry_key(values, primary_key)[0])
 
-    def rewrite(
+    def _rewrite(
         self,
         row_key: bytes,
         old: Sequence[Value],
         new: Sequence[Value],
         touched: Sequence[IndexLayout],
     ) -> None:
-        """A row that keeps its key. `touched` are the indexes with a changed column."""
         primary_key = self._layout.primary_key_of(row_key)
         self._coming[row_key] = self._layout.row_codec.encode(new)
         for index in touched:

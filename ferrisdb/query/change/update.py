@@ -22,8 +22,9 @@ from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.constraints import check_not_null, not_null_positions
 from ferrisdb.query.change.execution import Execution
+from ferrisdb.query.change.foreign_keys import ForeignKeyKeeper, keeper_of_updates, tables_at_work
 from ferrisdb.query.change.index_maintenance import TableLayout, table_layout
-from ferrisdb.query.change.row_changes import RowChanges
+from ferrisdb.query.change.row_changes import RowChange, RowChanges
 from ferrisdb.query.change.syntax import default_expression, indented
 from ferrisdb.query.change.targets import find_columns, find_table, target_rows
 from ferrisdb.query.parameters import Parameters
@@ -36,9 +37,17 @@ class PreparedUpdate:
 
     word = "UPDATE"
 
-    def __init__(self, layout: TableLayout, plan: PlannedTargets, assigned: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        layout: TableLayout,
+        plan: PlannedTargets,
+        assigned: tuple[int, ...],
+        keeper: ForeignKeyKeeper | None,
+    ) -> None:
         """`assigned` are column positions, in the order of the plan's new values."""
         self.table_name = layout.table.name
+        self.table_names = tables_at_work(self.table_name, keeper)
+        self._keeper = keeper
         self._layout = layout
         self._plan = plan
         self._assigned = assigned
@@ -48,13 +57,16 @@ class PreparedUpdate:
 
     def run(self, execution: Execution) -> int:
         """Update the rows; how many they were."""
-        changes = RowChanges(self._layout)
+        log: list[RowChange] | None = None if self._keeper is None else []
+        changes = RowChanges(self._layout, log)
         count = 0
         for batch in target_rows(self._plan, execution):
             for row_key, stored, *new_values in batch:
                 self._change(changes, row_key, stored, new_values)
             count += len(batch)
         changes.write(execution.transaction)
+        if self._keeper is not None and log:
+            self._keeper.keep(log, execution)
         return count
 
     def explain(self) -> list[str]:
@@ -67,13 +79,7 @@ class PreparedUpdate:
         for target, value in zip(self._assigned, new_values, strict=True):
             new[target] = value
         check_not_null(layout.table, self._not_null, new)
-        if self._may_move:
-            new_key = layout.row_key(new)
-            if new_key != row_key:
-                changes.remove(row_key, stored)
-                changes.add(new_key, new)
-                return
-        changes.rewrite(row_key, old, new, self._touched)
+        changes.change(row_key, stored, old, new, self._touched, self._may_move)
 
 
 def prepare_update(statement: ast.Update, catalog: CatalogView, parameters: Parameters) -> PreparedUpdate:
@@ -87,4 +93,5 @@ def prepare_update(statement: ast.Update, catalog: CatalogView, parameters: Para
             value = default_expression(column.default_sql, value.position)
         new_values.append((value, column.type))
     plan = plan_target_rows(statement.table, statement.where, new_values, catalog, parameters)
-    return PreparedUpdate(table_layout(table), plan, tuple(assigned))
+    layout = table_layout(table)
+    return PreparedUpdate(layout, plan, tuple(assigned), keeper_of_updates(layout, assigned, catalog))

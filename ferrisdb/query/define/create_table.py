@@ -5,6 +5,7 @@
     UNIQUE (a, b)              likewise, t_a_b_key
     DEFAULT expression         kept as text; computed once now, so that a wrong one is
                                refused here and not at some later INSERT
+    REFERENCES parent          see `foreign_keys`
 
 Constraints without a name get the one that PostgreSQL would make: t_pkey, t_a_key.
 """
@@ -23,8 +24,9 @@ from ferrisdb.query import ast, catalog
 from ferrisdb.query.change.row_template import RowTemplate
 from ferrisdb.query.change.syntax import nodes
 from ferrisdb.query.define.definition import MAX_COLUMNS, Definition, key_columns
+from ferrisdb.query.define.foreign_keys import foreign_keys_of
 from ferrisdb.query.parameters import NO_PARAMETERS
-from ferrisdb.query.schema import Column, Index
+from ferrisdb.query.schema import Column, Index, Table
 from ferrisdb.query.values import resolve_type
 
 
@@ -46,6 +48,8 @@ def create_table(statement: ast.CreateTable, definition: Definition) -> None:
     for written, column in zip(statement.columns, columns, strict=True):
         if written.default is not None:
             _check_default(written.default, column, definition)
+    own = Table(0, name, tuple(columns), primary_key, tuple(indexes), primary_key_name)
+    constraints = [primary_key_name, *(index.name for index in indexes)]
     catalog.create_table(
         definition.transaction,
         definition.catalog,
@@ -54,12 +58,11 @@ def create_table(statement: ast.CreateTable, definition: Definition) -> None:
         primary_key,
         indexes,
         primary_key_name=primary_key_name,
+        foreign_keys=foreign_keys_of(statement, own, constraints, definition),
     )
 
 
 def _columns(statement: ast.CreateTable) -> list[Column]:
-    if not statement.columns:
-        raise InvalidTableDefinition("a table needs a column", position=statement.position)
     if len(statement.columns) > MAX_COLUMNS:
         raise StatementTooLarge(
             f"a table has at most {MAX_COLUMNS} columns",

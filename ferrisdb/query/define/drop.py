@@ -11,11 +11,13 @@ the table is kept apart by the catalog, where both name the table; the range ask
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ferrisdb.errors import InvalidTableDefinition, UndefinedObject, UndefinedTable
 from ferrisdb.query import ast, catalog
 from ferrisdb.query.define.definition import Definition
+from ferrisdb.query.define.foreign_keys import check_unneeded, check_unreferenced
 from ferrisdb.query.keyspace import index_range, table_range
 from ferrisdb.query.schema import Index, Table
 from ferrisdb.query.values.suggest import did_you_mean
@@ -26,7 +28,7 @@ MAX_SINGLE_DELETES = 1000
 
 
 def drop_tables(statement: ast.DropTable, definition: Definition) -> None:
-    """Raises UndefinedTable, unless IF EXISTS."""
+    """Raises UndefinedTable, unless IF EXISTS; DependentObjectsExist, unless CASCADE."""
     found: dict[str, Table] = {}
     for name in statement.tables:
         table = definition.catalog.table(name.text)
@@ -38,18 +40,36 @@ def drop_tables(statement: ast.DropTable, definition: Definition) -> None:
                 position=name.position,
                 hint=did_you_mean(name.text, [table.name for table in definition.catalog.tables()]),
             )
+    if statement.is_cascade:
+        _drop_references(found, definition)
+    else:
+        for name in statement.tables:
+            if name.text in found:
+                check_unreferenced(found[name.text], list(found), definition, name.position)
     for table in found.values():
         catalog.drop_table(definition.transaction, table)
         _delete_range(definition.transaction, *table_range(table.id))
 
 
+def _drop_references(going: Mapping[str, Table], definition: Definition) -> None:
+    """Take the foreign keys that refer to tables that go from those that stay."""
+    for table in definition.catalog.tables():
+        if table.name in going:
+            continue
+        kept = tuple(each for each in table.foreign_keys if each.parent not in going)
+        if len(kept) < len(table.foreign_keys):
+            catalog.replace_table(definition.transaction, replace(table, foreign_keys=kept))
+
+
 def drop_indexes(statement: ast.DropIndex, definition: Definition) -> None:
-    """Raises UndefinedObject, unless IF EXISTS; InvalidTableDefinition for a constraint's index."""
+    """Raises UndefinedObject, unless IF EXISTS; InvalidTableDefinition for a constraint's index;
+    DependentObjectsExist for one that a foreign key refers to."""
     found: dict[str, tuple[Table, Index]] = {}
     for name in statement.indexes:
         _check_no_constraint(name, definition)
         known = definition.catalog.index(name.text)
         if known is not None:
+            check_unneeded(*known, definition, name.position)
             found[name.text] = known
         elif not statement.if_exists:
             raise UndefinedObject(

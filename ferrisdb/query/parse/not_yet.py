@@ -13,7 +13,7 @@ from ferrisdb.query.parse.lexer import COMPARISON, Token
 _STATEMENTS = frozenset([
     "alter", "analyse", "analyze", "attach", "call", "checkpoint", "close", "cluster", "comment",
     "copy", "deallocate", "declare", "detach", "discard", "do", "execute", "fetch", "grant",
-    "listen", "load", "lock", "merge", "move", "notify", "pragma", "prepare", "reassign", "refresh",
+    "listen", "load", "merge", "move", "notify", "pragma", "prepare", "reassign", "refresh",
     "reindex", "replace", "revoke", "security", "table", "truncate",
     "unlisten", "use", "vacuum",
 ])
@@ -50,8 +50,6 @@ _CLAUSES = {
     "natural": "NATURAL JOIN",
     "returning": "RETURNING",
     "check": "CHECK",
-    "references": "REFERENCES (a foreign key)",
-    "foreign": "FOREIGN KEY",
     "collate": "COLLATE",
     "autoincrement": "AUTOINCREMENT",
     "generated": "GENERATED",
@@ -81,8 +79,6 @@ def missing_feature(tokens: list[Token], index: int, *, is_name_wanted: bool) ->
         return f"{words[index - 1]} {word}".upper().replace(" (", " with options"), index - 1
     if index == 0 or (index == 1 and words[0] == "explain"):
         return _statement(word, index)
-    if word == "on" and words[index + 1 : index + 2] == ["conflict"]:
-        return "ON CONFLICT", index
     if tokens[index - 1][0] in ("=", COMPARISON) and word in ("any", "all", "some"):
         return f"{word.upper()} after a comparison", index
     if word in _EVEN_FOR_A_NAME:

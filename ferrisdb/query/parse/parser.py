@@ -9,6 +9,7 @@ from ferrisdb.errors import SqlSyntaxError, StatementTooLarge
 # Importing these registers what the grammar's productions build.
 from ferrisdb.query.parse import (  # noqa: F401
     reduce_expressions,
+    reduce_foreign_keys,
     reduce_queries,
     reduce_settings,
     reduce_statements,

@@ -278,15 +278,22 @@ def insert(
     table: ast.TableRef,
     columns: list[ast.Name],
     source: ast.InsertRows | ast.Query | None,
+    on_conflict: ast.OnConflict | None,
 ) -> ast.Insert:
-    return ast.Insert(table, tuple(columns), source, word[2])
+    return ast.Insert(table, tuple(columns), source, on_conflict, word[2])
 
 
 @rule("insert_parenthesized")
 def insert_parenthesized(
-    word: Token, _into: Token, table: ast.TableRef, _open: Token, query: ast.Query, _close: Token
+    word: Token,
+    _into: Token,
+    table: ast.TableRef,
+    _open: Token,
+    query: ast.Query,
+    _close: Token,
+    on_conflict: ast.OnConflict | None,
 ) -> ast.Insert:
-    return ast.Insert(table, (), _insert_source(query), word[2])
+    return ast.Insert(table, (), _insert_source(query), on_conflict, word[2])
 
 
 @rule("insert_columns_parenthesized")
@@ -300,8 +307,9 @@ def insert_columns_parenthesized(
     _open: Token,
     query: ast.Query,
     _close: Token,
+    on_conflict: ast.OnConflict | None,
 ) -> ast.Insert:
-    return ast.Insert(table, tuple(columns), _insert_source(query), word[2])
+    return ast.Insert(table, tuple(columns), _insert_source(query), on_conflict, word[2])
 
 
 def _insert_source(query: ast.Query) -> ast.InsertRows | ast.Query:
@@ -323,6 +331,47 @@ def insert_rows(_values: Token, rows: list[tuple[ast.Expression | ast.Default, .
 @rule("default")
 def default(word: Token) -> ast.Default:
     return ast.Default(word[2])
+
+
+ConflictTarget = list[ast.Name] | ast.Name | None
+"""Columns, or the name of a constraint."""
+
+
+@rule("conflict_constraint")
+def conflict_constraint(_on: Token, _constraint: Token, name: Token) -> ast.Name:
+    return ast.Name(name[1], name[2])
+
+
+@rule("conflict_do_nothing")
+def conflict_do_nothing(
+    word: Token, _conflict: Token, target: ConflictTarget, _do: Token, _nothing: Token
+) -> ast.OnConflict:
+    return _on_conflict(word, target, (), None)
+
+
+@rule("conflict_do_update")
+def conflict_do_update(
+    word: Token,
+    _conflict: Token,
+    target: ConflictTarget,
+    _do: Token,
+    _update: Token,
+    _set: Token,
+    assignments: list[ast.Assignment],
+    where: ast.Expression | None,
+) -> ast.OnConflict:
+    return _on_conflict(word, target, tuple(assignments), where)
+
+
+def _on_conflict(
+    word: Token,
+    target: ConflictTarget,
+    assignments: tuple[ast.Assignment, ...],
+    where: ast.Expression | None,
+) -> ast.OnConflict:
+    columns = tuple(target) if isinstance(target, list) else ()
+    constraint = target if isinstance(target, ast.Name) else None
+    return ast.OnConflict(columns, constraint, assignments, where, word[2])
 
 
 @rule("update")

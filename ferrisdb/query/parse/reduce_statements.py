@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ferrisdb.errors import SqlSyntaxError
 from ferrisdb.query import ast
@@ -31,8 +31,9 @@ def append_name(names: list[ast.Name], _comma: Token, token: Token) -> list[ast.
 
 # --- tables -----------------------------------------------------------------------------
 
-Column = tuple[ast.ColumnDefinition, list[ast.KeyConstraint]]
-"""A column, and the named keys that were written with it."""
+Constraint = ast.KeyConstraint | ast.ForeignKeyConstraint
+Column = tuple[ast.ColumnDefinition, list[Constraint]]
+"""A column, and the named keys and the foreign keys that were written with it."""
 
 
 class Flag(enum.Enum):
@@ -41,6 +42,8 @@ class Flag(enum.Enum):
     UNIQUE = "UNIQUE"
     PRIMARY_KEY = "PRIMARY KEY"
     DEFAULT = "DEFAULT"
+    REFERENCES = "REFERENCES"
+    NOT_DEFERRABLE = "NOT DEFERRABLE"
 
 
 @dataclass
@@ -50,6 +53,7 @@ class ColumnOption:
     default: ast.Expression | None = None
     default_sql: str | None = None
     constraint_name: str | None = None
+    foreign_key: ast.ForeignKeyConstraint | None = None
 
 
 @rule("create_table")
@@ -58,7 +62,7 @@ def create_table(
     _table: Token,
     name: Token,
     _open: Token,
-    elements: list[Column | ast.KeyConstraint],
+    elements: list[Column | Constraint],
     _close: Token,
 ) -> ast.CreateTable:
     return _create_table(word, name, elements, if_not_exists=False)
@@ -73,25 +77,27 @@ def create_table_if(
     _exists: Token,
     name: Token,
     _open: Token,
-    elements: list[Column | ast.KeyConstraint],
+    elements: list[Column | Constraint],
     _close: Token,
 ) -> ast.CreateTable:
     return _create_table(word, name, elements, if_not_exists=True)
 
 
 def _create_table(
-    word: Token, name: Token, elements: list[Column | ast.KeyConstraint], *, if_not_exists: bool
+    word: Token, name: Token, elements: list[Column | Constraint], *, if_not_exists: bool
 ) -> ast.CreateTable:
     columns: list[ast.ColumnDefinition] = []
-    keys: list[ast.KeyConstraint] = []
+    constraints: list[Constraint] = []
     for element in elements:
-        if isinstance(element, ast.KeyConstraint):
-            keys.append(element)
+        if isinstance(element, Constraint):
+            constraints.append(element)
         else:
-            definition, own_keys = element
+            definition, own_constraints = element
             columns.append(definition)
-            keys += own_keys
-    return ast.CreateTable(_name(name), if_not_exists, tuple(columns), tuple(keys), word[2])
+            constraints += own_constraints
+    keys = tuple(each for each in constraints if isinstance(each, ast.KeyConstraint))
+    foreign_keys = tuple(each for each in constraints if isinstance(each, ast.ForeignKeyConstraint))
+    return ast.CreateTable(_name(name), if_not_exists, tuple(columns), keys, foreign_keys, word[2])
 
 
 @rule("primary_key")
@@ -107,8 +113,8 @@ def unique_key(word: Token, _open: Token, names: list[ast.Name], _close: Token) 
 
 
 @rule("named_key")
-def named_key(_constraint: Token, name: Token, key: ast.KeyConstraint) -> ast.KeyConstraint:
-    return ast.KeyConstraint(name[1], key.columns, key.is_primary, key.position)
+def named_key(_constraint: Token, name: Token, key: Constraint) -> Constraint:
+    return replace(key, name=name[1])
 
 
 # --- columns ----------------------------------------------------------------------------
@@ -119,11 +125,14 @@ def column_definition(name: Token, type_name: ast.TypeName | None, options: list
     """A named key (`CONSTRAINT pk PRIMARY KEY`) becomes a key of the table: a column's own
     has no place for the name."""
     given = _options_by_flag(name, options)
-    keys = [
+    keys: list[Constraint] = [
         ast.KeyConstraint(option.constraint_name, (_name(name),), flag is Flag.PRIMARY_KEY, option.position)
         for flag, option in given.items()
-        if option.constraint_name is not None
+        if option.constraint_name is not None and flag is not Flag.REFERENCES
     ]
+    for option in options:
+        if option.foreign_key is not None:
+            keys.append(replace(option.foreign_key, name=option.constraint_name, columns=(_name(name),)))
     unnamed = {flag for flag, option in given.items() if option.constraint_name is None}
     default = given.get(Flag.DEFAULT, ColumnOption(Flag.DEFAULT, name[2]))
     definition = ast.ColumnDefinition(
@@ -172,6 +181,16 @@ def column_primary_key(word: Token, _key: Token) -> ColumnOption:
 @rule("column_unique")
 def column_unique(word: Token) -> ColumnOption:
     return ColumnOption(Flag.UNIQUE, word[2])
+
+
+@rule("column_reference")
+def column_reference(foreign_key: ast.ForeignKeyConstraint) -> ColumnOption:
+    return ColumnOption(Flag.REFERENCES, foreign_key.position, foreign_key=foreign_key)
+
+
+@rule("column_deferral")
+def column_deferral(position: int) -> ColumnOption:
+    return ColumnOption(Flag.NOT_DEFERRABLE, position)
 
 
 @rule("named_column_key")
@@ -241,15 +260,15 @@ def index_column(name: Token, _is_descending: bool) -> ast.Name:
 
 
 @rule("drop_table")
-def drop_table(word: Token, _table: Token, names: list[ast.Name]) -> ast.DropTable:
-    return ast.DropTable(tuple(names), False, word[2])
+def drop_table(word: Token, _table: Token, names: list[ast.Name], is_cascade: bool) -> ast.DropTable:
+    return ast.DropTable(tuple(names), False, is_cascade, word[2])
 
 
 @rule("drop_table_if")
 def drop_table_if(
-    word: Token, _table: Token, _if: Token, _exists: Token, names: list[ast.Name]
+    word: Token, _table: Token, _if: Token, _exists: Token, names: list[ast.Name], is_cascade: bool
 ) -> ast.DropTable:
-    return ast.DropTable(tuple(names), True, word[2])
+    return ast.DropTable(tuple(names), True, is_cascade, word[2])
 
 
 @rule("drop_index")
@@ -358,6 +377,28 @@ def release(word: Token, name: Token) -> ast.ReleaseSavepoint:
 @rule("release_savepoint")
 def release_savepoint(word: Token, _savepoint: Token, name: Token) -> ast.ReleaseSavepoint:
     return ast.ReleaseSavepoint(name[1], word[2])
+
+
+@rule("shared_mode")
+def shared_mode(*_words: Token) -> bool:
+    return True
+
+
+@rule("exclusive_mode")
+def exclusive_mode(*_words: Token) -> bool:
+    return False
+
+
+@rule("lock_table")
+def lock_table(word: Token, names: list[ast.Name], is_shared: bool | None, is_nowait: bool) -> ast.LockTable:
+    return ast.LockTable(tuple(names), bool(is_shared), is_nowait, word[2])
+
+
+@rule("lock_table_words")
+def lock_table_words(
+    word: Token, _table: Token, names: list[ast.Name], is_shared: bool | None, is_nowait: bool
+) -> ast.LockTable:
+    return ast.LockTable(tuple(names), bool(is_shared), is_nowait, word[2])
 
 
 @rule("explain")

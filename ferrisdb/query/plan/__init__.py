@@ -9,6 +9,7 @@ as the catalog that it was planned with is current. It is compiled when it first
 from __future__ import annotations
 
 import decimal
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,10 +20,10 @@ from ferrisdb.query import ast, limits, types
 from ferrisdb.query.algebra.operators import Filter, Plan, Project, TableSource, Values
 from ferrisdb.query.algebra.row_locking import STORED_ROW, locked_tables
 from ferrisdb.query.bind.expression_binder import ExpressionBinder
-from ferrisdb.query.bind.expressions import SlotRef, conjuncts
+from ferrisdb.query.bind.expressions import ParameterRef, Slot, SlotRef, conjuncts
 from ferrisdb.query.bind.from_binder import FromBinder
 from ferrisdb.query.bind.query_binder import QueryBinder
-from ferrisdb.query.bind.scope import Scope
+from ferrisdb.query.bind.scope import Scope, derived_relation
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.compile.program import Run, compile_plan
 from ferrisdb.query.explain import explain_plan
@@ -188,3 +189,54 @@ def plan_row_values(
         return _planned(Project(Values((), ((),)), items), [slot.name for slot, _ in items])
     except RecursionError:
         raise _too_deep() from None
+
+
+def plan_conflict_update(
+    table_ref: ast.TableRef,
+    where: ast.Expression | None,
+    new_values: Sequence[tuple[ast.Expression, SqlType]],
+    catalog: CatalogView,
+    parameters: Parameters,
+) -> PlannedQuery:
+    """For ON CONFLICT DO UPDATE: one row of the new values, or none where WHERE is not true.
+
+    The row that stands and the one that was to be inserted, `excluded`, are given as parameters:
+    `conflict_parameters`.
+    """
+    try:
+        queries = QueryBinder(catalog, parameters)
+        scope = Scope(None)
+        scan, standing = FromBinder(queries, Scope(None)).table(table_ref)
+        columns = scan.source.table.columns
+        slots: list[Slot] = []
+        refs: list[ParameterRef] = []
+        for side, alias in enumerate((standing.alias, "excluded")):
+            own = [queries.numbers(c.name, c.type, is_nullable=True, table=alias) for c in columns]
+            scope.add(derived_relation(alias, [c.name for c in columns], tuple(own)), table_ref.position)
+            slots += own
+            refs += (
+                ParameterRef(key, column.type, is_of_column=True)
+                for key, column in zip(_conflict_keys(side, len(columns)), columns, strict=True)
+            )
+        plan: Plan = Values(tuple(slots), (tuple(refs),))
+        if where is not None:
+            condition = ExpressionBinder(queries, scope, "WHERE").condition(where)
+            plan = Filter(plan, conjuncts(condition))
+        items = tuple(queries.expressions(new_values, scope, "SET"))
+        return _planned(Project(plan, items), [slot.name for slot, _ in items])
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def conflict_parameters(standing: Sequence[Value], excluded: Sequence[Value]) -> dict[int | str, Value]:
+    """The two rows, as a plan of `plan_conflict_update` asks for them."""
+    given: dict[int | str, Value] = {}
+    for side, row in enumerate((standing, excluded)):
+        given.update(zip(_conflict_keys(side, len(row)), row, strict=True))
+    return given
+
+
+@functools.lru_cache(maxsize=256)
+def _conflict_keys(side: int, count: int) -> tuple[str, ...]:
+    # No parameter of a user can have a blank in its name.
+    return tuple(f"{('standing', 'excluded')[side]} {position}" for position in range(count))
