@@ -110,6 +110,14 @@ class SqlSyntaxError(ProgrammingError):
     sqlstate = "42601"
 
 
+class SpecError(ProgrammingError):
+    """An isolation spec is wrong. `place` is its file and line, `source` its text, where known."""
+
+    sqlstate = "42601"
+    place: str | None = None
+    source: str | None = None
+
+
 class UndefinedTable(ProgrammingError):
     sqlstate = "42P01"
 

@@ -41,6 +41,7 @@ from ferrisdb.storage.options import CompactionStyle, Compression, Durability, M
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
+from ferrisdb.txn.lock_waits import LockWait
 
 if TYPE_CHECKING:
     from ferrisdb.storage.backup import Progress
@@ -168,6 +169,11 @@ class Database(Retrying):
         """
         self._lease.require_usable()
         return self._lease.engine.store.ingest(pairs, below=SQL_KEYS)
+
+    def lock_waits(self) -> list[LockWait]:
+        """Every transaction that is asleep for a lock now, and for whom it waits."""
+        self._lease.require_usable()
+        return self._lease.engine.store.lock_waits()
 
     def flush(self) -> None:
         """Write what is in memory to a table file."""

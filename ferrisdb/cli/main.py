@@ -9,6 +9,7 @@
     ferrisdb check PATH                  verify every file
     ferrisdb backup PATH DIR | --list .. add a backup to a store, or look after the store
     ferrisdb restore DIR PATH            make a database of a backup
+    ferrisdb isolation run | matrix      what happens when transactions meet, step by step
     ferrisdb salvage SRC DST             save what a damaged database still has
 
 Whatever happens, the user sees one clear report on standard error, never a traceback.
@@ -109,7 +110,8 @@ def _shell_parser() -> argparse.ArgumentParser:
         description="Run SQL in a FerrisDB database, or type it in the shell.",
         epilog="`ferrisdb import --help` tells how to load CSV files, `ferrisdb inspect --help` how to "
         "look into a database's files, `ferrisdb check --help` how to verify them, `ferrisdb backup --help` "
-        "how to keep copies, `ferrisdb salvage --help` how to save what a damaged one still has. "
+        "how to keep copies, `ferrisdb salvage --help` how to save what a damaged one still has, "
+        "`ferrisdb isolation --help` how to see what isolation levels do. "
         "A database in a folder called import is ./import.",
         allow_abbrev=False,
     )
@@ -174,6 +176,12 @@ def _salvage(given: list[str]) -> int:
     return run_salvage(given)
 
 
+def _isolation(given: list[str]) -> int:
+    from ferrisdb.cli.isolation_command import run_isolation  # noqa: PLC0415
+
+    return run_isolation(given)
+
+
 _COMMANDS = {
     "import": _import,
     "inspect": _inspect,
@@ -181,4 +189,5 @@ _COMMANDS = {
     "backup": _backup,
     "restore": _restore,
     "salvage": _salvage,
+    "isolation": _isolation,
 }

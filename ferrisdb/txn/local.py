@@ -40,6 +40,7 @@ from ferrisdb.txn.api import IsolationLevel, StoreLimits
 from ferrisdb.txn.engine_protocol import StorageEngine
 from ferrisdb.txn.limits import TransactionLimits
 from ferrisdb.txn.local_transaction import LocalTransaction
+from ferrisdb.txn.lock_waits import LockWait
 from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.read_committed import ReadCommittedTransaction
 from ferrisdb.txn.serializable import BlindWrite, SerializableTransaction
@@ -200,6 +201,10 @@ class LocalStore:
             write.end()
             self._locks.release_all(owner, None)
             raise
+
+    def lock_waits(self) -> list[LockWait]:
+        """Every transaction that is asleep for a lock now."""
+        return self._locks.waits()
 
     def flush(self) -> None:
         """Write what is in memory to a table file."""

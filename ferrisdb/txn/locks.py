@@ -40,6 +40,7 @@ from ferrisdb.storage import yield_points
 from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import LockMode, Waiting
 from ferrisdb.txn.deadlocks import endless_path, endless_wait
+from ferrisdb.txn.lock_waits import LockWait
 from ferrisdb.txn.range_locks import RangeLocks, RangeWaiter, covers, within
 from ferrisdb.txn.share_traces import ShareTraces
 
@@ -266,6 +267,14 @@ class LockTable:
         with self._mutex:
             return self._traces.newest_in(lo, hi)
 
+    def waits(self) -> list[LockWait]:
+        """Every transaction that is asleep for a lock now."""
+        with self._mutex:
+            waiters: list[Waiter | RangeWaiter] = list(self._ranges.waiting)
+            for queue in self._queues.values():
+                waiters += queue
+            return [self._described(each.owner) for each in waiters]
+
     def close(self) -> None:
         """Refuse everyone who waits."""
         with self._mutex:
@@ -285,6 +294,10 @@ class LockTable:
         self._mutex = threading.Lock()
 
     # Everything below is called with the mutex held.
+
+    def _described(self, owner: LockOwner) -> LockWait:
+        in_front = sorted({each.id for each in self._blockers(owner)})
+        return LockWait(owner.id, owner.thread_id, tuple(in_front), owner.lock_timeout_s)
 
     def _may_have(self, owner: LockOwner, key: bytes, mode: LockMode) -> bool:
         holder = self._exclusive.get(key)

@@ -16,6 +16,7 @@ OF_OTHER_WORK = {
     "hashlib": "nothing is hashed",
     "difflib": "nothing was mistyped",
     "json": "the format is csv",
+    "ferrisdb.isolation": "nobody is in the laboratory",
     "ferrisdb.cli.shell": "nobody types",
     "ferrisdb.cli.csv_import": "nothing is imported",
     "ferrisdb.query.change.insert": "no row changes",

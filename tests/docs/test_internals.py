@@ -1,5 +1,5 @@
-"""Each article, and the page on backups, is a session in the system's shell: its commands are run, its
-output compared."""
+"""Each article, and the pages on backups and on the laboratory, is a session in the system's shell: its
+commands are run, its output compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ import pytest
 from markdown_blocks import ROOT, blocks_of, same_shape
 from test_pages import definitions_in
 
-ARTICLES = [*sorted((ROOT / "docs" / "internals").glob("*.md")), ROOT / "docs" / "backup.md"]
+ARTICLES = [
+    *sorted((ROOT / "docs" / "internals").glob("*.md")),
+    ROOT / "docs" / "backup.md",
+    ROOT / "docs" / "isolation" / "laboratory.md",
+]
 HOME = "/home/ada"
 """Where the reader of an article works."""
 

@@ -16,82 +16,71 @@ SQLSTATE, or `waits`. A waiting step that ends because of a later step is report
 under its session's name. `perform` gives the text back with the outcomes that really
 happened, so a test compares two texts and a wrong outcome shows as a diff.
 
-Nothing here sleeps and hopes: a step is over when its thread is, and it waits when the lock
-table says so.
+It is the laboratory's machinery (`ferrisdb.isolation`) under another notation: a spec's outcomes
+stand in a file of their own, these stand beside the steps, for the reader.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections.abc import Callable
 
-from ferrisdb import errors
-from ferrisdb.query.session import Session, SharedState
-from ferrisdb.txn.local import LocalStore
-from ferrisdb.txn.local_transaction import LocalTransaction
+from ferrisdb.api.connection import Connection
+from ferrisdb.isolation.ferris_target import FerrisTarget
+from ferrisdb.isolation.session_thread import Outcome, SessionThread
+from ferrisdb.isolation.target import Answer
 
 INDENT = "   "
 PATIENCE_S = 20
 
 
-class Player:
-    """One session on a thread of its own."""
+class TellingTarget(FerrisTarget):
+    """Its sessions answer with a tag where there are no rows."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.outcome: list[str] | None = None
-        self.steps: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._play, daemon=True)
-        self.thread.start()
-
-    def start(self, sql: str) -> None:
-        self.outcome = None
-        self.steps.put(sql)
-
-    def settle(self) -> bool:
-        """Wait until the step is over (True) or the session sleeps for a lock (False)."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            if self.outcome is not None:
-                return True
-            if self._sleeps():
-                return False
-            time.sleep(0.0005)
-        raise AssertionError("the step neither ended nor waits for a lock")
-
-    def finish(self) -> None:
-        self.steps.put(None)
-        self.thread.join(PATIENCE_S)
-        assert not self.thread.is_alive()
-
-    def _sleeps(self) -> bool:
-        transaction = self.session.transaction
-        return isinstance(transaction, LocalTransaction) and transaction.lock_owner.waiting is not None
-
-    def _play(self) -> None:
-        while (sql := self.steps.get()) is not None:
-            self.outcome = describe(self.session, sql)
-        self.session.close()
+    def connect(self) -> TellingSession:  # type: ignore[override]
+        return TellingSession(self._database.connect(autocommit=True))
 
 
-def describe(session: Session, sql: str) -> list[str]:
-    try:
-        result = session.execute(sql)
-        rows = [" | ".join("NULL" if v is None else str(v) for v in row) for row in result.fetch_all()]
-    except errors.Error as error:
-        return [f"ERROR {error.sqlstate}"]
-    if result.columns:
-        return rows or ["(no rows)"]
-    return [result.tag]
+class TellingSession:
+    notice_count = 0
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def execute(self, text: str) -> list[Answer]:
+        with self.connection.execute(text) as cursor:
+            if cursor.columns:
+                return [Answer(tuple(each.name for each in cursor.columns), tuple(cursor.fetchall()))]
+            return [Answer((), ((cursor.statusmessage,),))]
+
+    def cancel(self) -> None:
+        """FerrisDB cannot break off a statement."""
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def settle(target: TellingTarget, player: SessionThread) -> bool:
+    """Wait until the step is over (True) or the session sleeps for a lock (False)."""
+    for _ in range(int(PATIENCE_S / 0.001)):
+        if player.wait(0.001):
+            return True
+        if target.is_waiting(player.thread_id):
+            return False
+    raise AssertionError("the step neither ended nor waits for a lock")
+
+
+def described(outcome: Outcome) -> list[str]:
+    if outcome.error is not None:
+        return [f"ERROR {outcome.error.sqlstate}"]
+    (answer,) = outcome.answers
+    lines = [" | ".join("NULL" if v is None else str(v) for v in row) for row in answer.rows]
+    return lines or ["(no rows)"]
 
 
 def perform(text: str, adapt: Callable[[str], str] = lambda sql: sql) -> str:
     """Play the schedule in `text` on a new database in memory; the text with real outcomes."""
-    store = LocalStore.in_memory()
-    shared = SharedState()
-    players: dict[str, Player] = {}
+    target = TellingTarget()
+    players: dict[str, SessionThread] = {}
     waiting: list[str] = []
     played: list[str] = []
     for line in text.splitlines():
@@ -102,20 +91,21 @@ def perform(text: str, adapt: Callable[[str], str] = lambda sql: sql) -> str:
             continue
         name, sql = (part.strip() for part in line.split(":", 1))
         if name not in players:
-            players[name] = Player(Session(store, shared))
+            players[name] = SessionThread(name, target.connect)
         assert name not in waiting, f"{name} is asked to go on while it waits: {line}"
         players[name].start(adapt(sql))
-        if players[name].settle():
-            played += [INDENT + each for each in players[name].outcome or []]
+        if settle(target, players[name]):
+            played += [INDENT + each for each in described(players[name].outcome)]
         else:
             played.append(INDENT + "waits")
             waiting.append(name)
         for other in [each for each in waiting if each != name]:
-            if players[other].settle():
+            if settle(target, players[other]):
                 waiting.remove(other)
-                played += [f"{INDENT}{other}: {each}" for each in players[other].outcome or []]
+                played += [f"{INDENT}{other}: {each}" for each in described(players[other].outcome)]
     assert not waiting, f"at the end of the schedule these still wait: {waiting}"
     for player in players.values():
-        player.finish()
-    store.close()
+        player.leave()
+    assert all(player.is_gone(PATIENCE_S) for player in players.values())
+    target.close()
     return "\n".join(played) + "\n"

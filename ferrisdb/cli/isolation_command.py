@@ -1,0 +1,50 @@
+"""`ferrisdb isolation run | matrix`: the laboratory from the command line.
+
+    run SPEC...      run isolation specs, in the format of PostgreSQL's isolationtester
+    matrix           which anomalies the levels let through
+
+Each part is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+_USAGE = """\
+usage: ferrisdb isolation COMMAND ...
+
+What a database really does when transactions meet.
+
+  run SPEC...   run isolation specs step by step (PostgreSQL's isolationtester format)
+  matrix        anomalies x isolation levels: prevented, allowed, or errored
+
+`ferrisdb isolation COMMAND --help` tells more."""
+
+
+def run_isolation(given: list[str]) -> int:
+    """Run the command: the exit status. Raises Error."""
+    if given[:1] and given[0] in _PARTS:
+        return _PARTS[given[0]](given[1:])
+    if given[:1] in (["-h"], ["--help"]):
+        print(_USAGE)
+        return 0
+    print(_USAGE, file=sys.stderr)
+    if given:
+        print(f"ferrisdb isolation: there is no command {given[0]!r}", file=sys.stderr)
+    return 2
+
+
+def _run(given: list[str]) -> int:
+    from ferrisdb.cli.isolation_run import run_specs  # noqa: PLC0415
+
+    return run_specs(given)
+
+
+def _matrix(given: list[str]) -> int:
+    from ferrisdb.cli.isolation_matrix import run_matrix  # noqa: PLC0415
+
+    return run_matrix(given)
+
+
+_PARTS: dict[str, Callable[[list[str]], int]] = {"run": _run, "matrix": _matrix}
