@@ -29,7 +29,7 @@ both. What is proposed is kept in memory, two numbers each, and no more than `li
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ferrisdb.errors import InterfaceError, InvalidParameterValue
 from ferrisdb.testing.scheduler import MAX_STEPS, Decision, Scheduler
@@ -39,10 +39,15 @@ class EverySchedule:
     """Iterate once. `count` and `is_complete` tell how far it came."""
 
     def __init__(
-        self, limit: int = 1000, *, max_switches: int | None = None, max_steps: int = MAX_STEPS
+        self,
+        limit: int = 1000,
+        *,
+        max_switches: int | None = None,
+        max_steps: int = MAX_STEPS,
+        describe_key: Callable[[bytes], str] | None = None,
     ) -> None:
         """At most `limit` schedules, each with at most `max_switches` away from a task that could
-        have gone on; `max_steps` as for `Scheduler`."""
+        have gone on; `max_steps` and `describe_key` as for `Scheduler`."""
         if limit < 1:
             raise InvalidParameterValue(f"limit is {limit}; it must be at least 1")
         if max_switches is not None and max_switches < 0:
@@ -54,6 +59,7 @@ class EverySchedule:
         self._limit = limit
         self._max_switches = max_switches
         self._max_steps = max_steps
+        self._describe_key = describe_key
         self._has_dropped = False
         self._proposals: list[deque[_Proposal]] = [deque([_Proposal((), 0, ())])]
 
@@ -64,7 +70,7 @@ class EverySchedule:
                 self.is_complete = not self._has_dropped
                 return
             choices = self._proposals[cost].popleft().choices()
-            scheduler = Scheduler(choices=choices, max_steps=self._max_steps)
+            scheduler = Scheduler(choices=choices, max_steps=self._max_steps, describe_key=self._describe_key)
             yield scheduler
             if not scheduler.steps:
                 raise InterfaceError("the schedule was not run: the loop's body has to run each one")

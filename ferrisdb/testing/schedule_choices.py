@@ -60,3 +60,11 @@ class GivenChoices:
                 hint="choices fit only the tasks, and the version of FerrisDB, that they were recorded with",
             )
         return choice
+
+
+def without_last_zeros(choices: Sequence[int]) -> list[int]:
+    """The same schedule, said shorter."""
+    end = len(choices)
+    while end and choices[end - 1] == 0:
+        end -= 1
+    return list(choices[:end])

@@ -86,9 +86,6 @@ class Step(NamedTuple):
     point: str
     what: bytes | str
 
-    def __str__(self) -> str:
-        return f"{self.task} {self.point} {_shown(self.what)}".rstrip()
-
 
 class Decision(NamedTuple):
     """Of so many candidates the one at `choice` was taken. `may_stay`: 0 was no switch."""
@@ -128,9 +125,10 @@ class Scheduler:
         choices: Sequence[int] | None = None,
         max_steps: int = MAX_STEPS,
         stall_s: float = STALL_S,
+        describe_key: Callable[[bytes], str] | None = None,
     ) -> None:
         """`choices` instead of a seed repeats a schedule, as far as they go; then each task
-        runs for as long as it can."""
+        runs for as long as it can. `describe_key` says how the trace shows a key."""
         if max_steps < 1:
             raise InvalidParameterValue(f"max_steps is {max_steps}; it must be at least 1")
         self.seed = seed if choices is None else None
@@ -141,6 +139,7 @@ class Scheduler:
         self._chooser: Chooser = SeededChoices(seed) if choices is None else GivenChoices(choices)
         self._max_steps = max_steps
         self._stall_s = stall_s
+        self._describe_key = describe_key or _readable
         self._now_s = 0.0
         self._has_run = False
         self._abandoned: BaseException | None = None
@@ -153,9 +152,14 @@ class Scheduler:
         """The steps, one a line."""
         width = max((len(task.name) for task in self.tasks), default=0)
         return "".join(
-            f"{number:4} {step.task:<{width}} {step.point} {_shown(step.what)}".rstrip() + "\n"
+            f"{number:4} {step.task:<{width}} {step.point} {self._shown(step.what)}".rstrip() + "\n"
             for number, step in enumerate(self.steps, 1)
         )
+
+    def _shown(self, what: bytes | str) -> str:
+        """A key or a label: one short line."""
+        text = " ".join(what.split()) if isinstance(what, str) else self._describe_key(what) if what else ""
+        return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
     @property
     def choices(self) -> list[int]:
@@ -386,11 +390,6 @@ def pause(label: str = "") -> None:
     yield_points.reach("pause", label)
 
 
-def _shown(what: bytes | str) -> str:
-    """A key or a label in a trace: one short line."""
-    if isinstance(what, bytes):
-        text = what.decode("ascii", "replace")
-        text = text if text.isascii() and text.isprintable() else what.hex()
-    else:
-        text = " ".join(what.split())
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+def _readable(key: bytes) -> str:
+    text = key.decode("ascii", "replace")
+    return text if text.isascii() and text.isprintable() else key.hex()

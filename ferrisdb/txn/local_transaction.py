@@ -217,9 +217,11 @@ class LocalTransaction:
         skipped: list[bytes] = []
         for start in range(0, len(wanted), KEYS_AT_A_TIME):
             batch = iter(wanted[start : start + KEYS_AT_A_TIME])
+            reach("lock", wanted[start])
             while (taken := self._locks.acquire_free(owner, batch, mode)) is not None:
                 if not self._locks.acquire(owner, taken, mode, waiting):
                     skipped.append(taken)
+            reach("locked", wanted[start])
         if skipped:
             wanted = [key for key in wanted if key not in skipped]
         return wanted, tuple(skipped)

@@ -148,12 +148,6 @@ class LockTable:
         One mutex for all: locks that nobody contends for cost a third. Who waits for a key must
         not hold those behind it, or two that ask in one order could wait for each other.
         """
-        reach("lock keys")
-        taken = self._acquire_free(owner, keys, mode)
-        reach("keys locked")
-        return taken
-
-    def _acquire_free(self, owner: LockOwner, keys: Iterator[bytes], mode: LockMode) -> bytes | None:
         with self._mutex:
             if self._is_closed:
                 raise errors.InterfaceError("the database is closed")

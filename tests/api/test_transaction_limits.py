@@ -171,7 +171,7 @@ def test_a_transaction_in_a_call_is_not_idle(db: ferrisdb.Database) -> None:
     holder.put(b"k", b"held")
     waits = threading.Thread(target=waiter.put, args=(b"k", b"v"), daemon=True)
     waits.start()
-    while waiter._store_transaction.lock_owner.waiting is None:  # type: ignore[attr-defined]
+    while waiter._statements.transaction.lock_owner.waiting is None:  # type: ignore[union-attr]
         time.sleep(0.001)
     again_s = end_idle(waiter)
     assert again_s is not None and again_s > time.monotonic()
@@ -224,13 +224,9 @@ def test_a_connection_is_watched_too() -> None:
 
 def test_a_timeout_that_is_set_on_the_session_counts_from_there(db: ferrisdb.Database) -> None:
     tx = db.begin()
-    tx.execute("SELECT 1")
-    session = tx._statements._session
-    assert session is not None
-    session.idle_in_transaction_timeout_s = None
+    tx.execute("SET idle_in_transaction_session_timeout = 0")
     assert end_idle(tx) is None and not tx.is_failed
-    session.idle_in_transaction_timeout_s = SOON_S
-    tx.execute("SELECT 1")
+    tx.execute("SET idle_in_transaction_session_timeout = '20ms'")
     deadline_s = time.monotonic() + 30
     while not tx.is_failed and time.monotonic() < deadline_s:
         time.sleep(0.005)

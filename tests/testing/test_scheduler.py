@@ -348,6 +348,23 @@ def test_a_waiter_in_the_queue_of_commits_is_served_before_it_is_ended() -> None
         outside.rollback()
 
 
+def test_commits_that_wait_for_a_leader_share_his_sync() -> None:
+    def put(db: ferrisdb.Database, key: bytes) -> None:
+        with db.transaction() as tx:
+            tx.put(key, b"v")
+
+    syncs = set()
+    for seed in SEEDS[:50]:
+        with ferrisdb.open(durability="full") as db:
+            with Scheduler(seed) as s:
+                for name in "abc":
+                    s.spawn(put, db, name.encode(), name=name)
+            syncs.add(sum(step.point == "sync" for step in s.steps))
+            with db.transaction() as tx:
+                assert len(list(tx.scan())) == 3
+    assert syncs == {1, 2, 3}
+
+
 def test_time_goes_on_only_when_all_wait() -> None:
     gates = [threading.Lock(), threading.Lock()]
     for gate in gates:
