@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -66,10 +67,25 @@ def verdicts(open_target: OpenTarget, levels: tuple[Level, ...]) -> dict[tuple[s
     return {(cell.anomaly.key, cell.level.name): cell.verdict.value for cell in cells}
 
 
-def test_ferrisdb_keeps_what_each_level_promises() -> None:
+def of_ferrisdb() -> dict[tuple[str, str], str]:
     (_, *levels), *rows = [re.split(r"\s{2,}", line) for line in FERRIS.strip("\n").splitlines()]
-    expected = {(key, level): word for key, *words in rows for level, word in zip(levels, words, strict=True)}
-    assert verdicts(FerrisTarget, FERRISDB.levels) == expected
+    return {(key, level): word for key, *words in rows for level, word in zip(levels, words, strict=True)}
+
+
+def test_ferrisdb_keeps_what_each_level_promises() -> None:
+    assert verdicts(FerrisTarget, FERRISDB.levels) == of_ferrisdb()
+
+
+@pytest.mark.skipif(
+    "FERRISDB_POSTGRESQL_URL" not in os.environ,
+    reason="needs a PostgreSQL and its URL in FERRISDB_POSTGRESQL_URL (postgresql+psycopg://...)",
+)
+def test_postgresql_does_what_ferrisdb_does_at_the_levels_of_the_same_name() -> None:
+    """Its repeatable read is snapshot isolation. Recorded with PostgreSQL 15."""
+    dialect, open_target = opener(os.environ["FERRISDB_POSTGRESQL_URL"])
+    same_name = {"snapshot": "repeatable read"}
+    expected = {(key, same_name.get(level, level)): word for (key, level), word in of_ferrisdb().items()}
+    assert verdicts(open_target, dialect.levels) == expected
 
 
 def test_no_level_of_ferrisdb_is_weaker_than_the_literature_has_it() -> None:
