@@ -14,9 +14,24 @@ from pathlib import Path
 import pytest
 
 from ferrisdb import errors
-from ferrisdb.storage.options import StorageOptions
+from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.txn.api import IsolationLevel, LockMode, Store, Transaction
 from ferrisdb.txn.local import LocalStore
+from ferrisdb.txn.local_transaction import LocalTransaction
+
+
+class SerializableByDefault(LocalStore):
+    """All that is promised at snapshot holds at serializable, too."""
+
+    def begin(
+        self,
+        isolation: IsolationLevel = IsolationLevel.SERIALIZABLE,
+        *,
+        read_only: bool = False,
+        durability: Durability | None = None,
+    ) -> LocalTransaction:
+        return super().begin(isolation, read_only=read_only, durability=durability)
+
 
 stores: dict[str, Callable[[Path], Store]] = {
     "local, in memory": lambda folder: LocalStore.in_memory(),
@@ -24,6 +39,7 @@ stores: dict[str, Callable[[Path], Store]] = {
     "local, a memtable of 4 KiB": lambda folder: LocalStore.open(
         str(folder / "db"), StorageOptions(memtable_bytes=4096)
     ),
+    "local, serializable": lambda folder: SerializableByDefault.in_memory(),
 }
 
 
