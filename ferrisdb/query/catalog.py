@@ -119,9 +119,9 @@ class CatalogCache:
 def _read(tx: Transaction, version: bytes) -> CatalogView:
     while True:
         tables = _read_tables(tx)
-        # At read committed every read sees a newer moment. Definitions that were read
-        # between two equal versions are those of that version; others would be kept under
-        # the wrong one.
+        # Where each read sees a newer moment, as a store may do at read committed, definitions
+        # that were read between two equal versions are those of that version; others would be
+        # kept under the wrong one.
         seen = tx.get(CATALOG_VERSION) or b""
         if seen == version:
             return _view(version, tables)

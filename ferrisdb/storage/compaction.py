@@ -110,7 +110,7 @@ class Compactor:
         self._range_garbage = RangeGarbage()
         self._picker: Picker = TieredPicker(options) if is_tiered else CompactionPicker(options)
         self.expiry = ExpiryWatch(options, manifest, clock)
-        self._retention = Retention(options, manifest, clock)
+        self.retention = Retention(options, manifest, clock)
         # None wakes the thread: to look at the tree, or to stop.
         self._events: SimpleQueue[Unread | None] = SimpleQueue()
         self._obsolete = ObsoleteTables(env, folder, cache, self._events.put)
@@ -307,7 +307,7 @@ class Compactor:
         """Whether there was something to do."""
         # First the watermark, then the inputs: see above.
         oldest = self.oldest_snapshot
-        watermark = 0 if oldest is None else self._retention.watermark(oldest())
+        watermark = 0 if oldest is None else self.retention.watermark(oldest)
         expired = self.expiry.expired()
         with self.placement.lock:
             compaction = self._pick(watermark, expired)
@@ -322,10 +322,10 @@ class Compactor:
 
     def _perform(self, compaction: Compaction, watermark: int, expired: Expired) -> None:
         if compaction.is_drop:
-            self._drop(compaction)
+            self._drop(compaction, watermark)
             return
         if compaction.is_move and not self._must_be_filtered(compaction):
-            self._change_tree(compaction, compaction.inputs)
+            self._change_tree(compaction, compaction.inputs, watermark=0)
             self.statistics.moves += len(compaction.inputs)
             return
         self.statistics.is_running = True
@@ -338,11 +338,11 @@ class Compactor:
         """Forget the range tombstones that hide nothing in any table."""
         settled = self._range_garbage.settled(sources, watermark)
         if settled:
-            self._apply(ManifestEdit(settled_ranges=settled))
+            self._apply(ManifestEdit(settled_ranges=settled, collected_below=watermark or None))
             self._sources.remove_range_tombstones(settled)
 
-    def _drop(self, compaction: Compaction) -> None:
-        self._change_tree(compaction, ())
+    def _drop(self, compaction: Compaction, watermark: int) -> None:
+        self._change_tree(compaction, (), watermark)
         self._obsolete.add(compaction.inputs)
         self.statistics.dropped_tables += len(compaction.inputs)
         entry_counts = (table.properties.entry_count for table in compaction.inputs)
@@ -396,7 +396,7 @@ class Compactor:
             remove_outputs(self._env, job, numbers)
             raise
         # From here on the outputs may be named by the manifest, and must stay whatever happens.
-        self._change_tree(compaction, outputs)
+        self._change_tree(compaction, outputs, watermark)
         self._obsolete.add(compaction.inputs)
         return outputs, result
 
@@ -419,12 +419,14 @@ class Compactor:
 
     # --- the step from the old tables to the new ones
 
-    def _change_tree(self, compaction: Compaction, added: Sequence[SSTableReader]) -> None:
+    def _change_tree(self, compaction: Compaction, added: Sequence[SSTableReader], watermark: int) -> None:
+        """`watermark` is that of the versions that were dropped; 0 when none were."""
         level = compaction.output_level
         removed = [table.number for table in compaction.inputs]
         edit = ManifestEdit(
             added=tuple(describe_table(table, table.number, level) for table in added),
             removed=tuple(removed),
+            collected_below=watermark or None,
         )
         self._apply(edit)
         with self._sources.changed:

@@ -29,12 +29,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from ferrisdb.errors import Error, InterfaceError, StorageError
+from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError
 from ferrisdb.storage import reads
 from ferrisdb.storage.background_sync import BackgroundSync
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.commit_checks import check_sizes, require_bytes, require_ranges
-from ferrisdb.storage.commit_times import CommitClock
+from ferrisdb.storage.commit_times import CommitClock, newest_by
 from ferrisdb.storage.compaction import Compactor
 from ferrisdb.storage.compression import require_library
 from ferrisdb.storage.env import Env, FileLock
@@ -311,6 +311,25 @@ class Engine:
         if oldest_snapshot_s is not None:
             self._compactor.expiry.oldest_snapshot_s = oldest_snapshot_s
         self._compactor.oldest_snapshot = oldest_snapshot
+
+    def hold_old_snapshot(self, timestamp: int, begin: Callable[[float], None]) -> None:
+        """Have somebody read at `timestamp`, a commit of the past. `begin` is called where it can
+        be read, and from then on `oldest_snapshot` must count it; it is given the time that
+        `oldest_snapshot_s` must say for it. Raises SnapshotTooOld; InvalidParameterValue for what
+        has not been committed yet."""
+        if timestamp > self.visible_timestamp:
+            raise InvalidParameterValue(
+                f"version {timestamp} has not been committed: the newest is {self._visible_timestamp}"
+            )
+        self._compactor.retention.hold(timestamp, begin)
+
+    def newest_commit_by(self, second: float) -> int:
+        """The last commit that had certainly been made at that time, in seconds since 1970; the
+        visible one for now and later. What is known is told by flushes: nothing between two."""
+        visible = self.visible_timestamp
+        if second >= self.now_s():
+            return visible
+        return newest_by(self._manifest.state.commit_times, second)
 
     @property
     def has_expiries(self) -> bool:

@@ -134,6 +134,7 @@ def _decode(body: bytes) -> ManifestEdit | None:
 
 def _has_sound_types(edit: ManifestEdit) -> bool:
     numbers = [edit.oldest_log_number, edit.next_file_number, edit.last_timestamp, *edit.removed]
+    numbers.append(edit.collected_below)
     keys: list[object] = []
     for tombstone in (*edit.deleted_ranges, *edit.settled_ranges):
         numbers.append(tombstone.timestamp)

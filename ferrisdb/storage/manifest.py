@@ -93,6 +93,8 @@ class ManifestState:
     deleted_ranges: tuple[RangeTombstone, ...] = ()
     """That are not settled, in the order of their commits."""
     commit_times: CommitTimes = ()
+    collected_below: int = 0
+    """Of what readers below this commit would see, versions may have been dropped."""
 
 
 @immutable
@@ -108,6 +110,7 @@ class ManifestEdit:
     settled_ranges: tuple[RangeTombstone, ...] = ()
     commit_times: CommitTimes = ()
     """Later than those before."""
+    collected_below: int | None = None
 
 
 class Manifest:
@@ -270,6 +273,7 @@ def _snapshot(state: ManifestState) -> ManifestEdit:
         state.last_timestamp,
         deleted_ranges=state.deleted_ranges,
         commit_times=state.commit_times,
+        collected_below=state.collected_below or None,
     )
 
 
@@ -301,6 +305,7 @@ def _applied(state: ManifestState, edit: ManifestEdit) -> ManifestState:
         invariant(settled in ranges, f"the settled range {settled} was deleted")
         del ranges[settled]
     times = with_samples(state.commit_times, edit.commit_times)
+    changes["collected_below"] = max(state.collected_below, edit.collected_below or 0)
     return replace(state, tables=tuple(tables), deleted_ranges=tuple(ranges), commit_times=times, **changes)
 
 

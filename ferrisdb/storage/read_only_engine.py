@@ -44,6 +44,7 @@ from ferrisdb.errors import (
     Error,
     InterfaceError,
     NotADatabase,
+    NotSupportedError,
     ReadOnlyStore,
     SnapshotTooOld,
     StorageError,
@@ -329,6 +330,17 @@ class ReadOnlyEngine:
     def checkpoint(self, folder: str, env: Env | None = None) -> None:
         """Raises ReadOnlyStore."""
         raise ReadOnlyStore("make a checkpoint")
+
+    def hold_old_snapshot(self, timestamp: int, begin: Callable[[float], None]) -> None:
+        """Raises NotSupportedError."""
+        raise NotSupportedError(
+            "a database that is open read-only shows no past",
+            hint="its writer may throw away at any time what only the past needs; ask where it is written",
+        )
+
+    def newest_commit_by(self, second: float) -> int:
+        """Raises NotSupportedError."""
+        raise NotSupportedError("a database that is open read-only shows no past")
 
     @property
     def has_expiries(self) -> bool:

@@ -234,14 +234,24 @@ class Store(Protocol):
         *,
         read_only: bool = False,
         durability: Durability | None = None,
+        as_of: CommitToken | None = None,
     ) -> Transaction:
         """`durability` is what its commit waits for; None, what the store was told.
 
         It is said here and not at commit because who ends a transaction is often not who wrote
         it: a with block, a retry, a statement of its own.
 
-        Raises NotSupportedError for a level that this store does not have.
+        `as_of` is the token of a commit: the transaction is read-only, at level snapshot, and sees
+        what was there when that commit was the newest.
+
+        Raises NotSupportedError for a level that this store does not have; for `as_of`
+        SnapshotTooOld when what was there is not kept any more, and InvalidParameterValue for
+        another level or a commit that is still to come.
         """
+
+    def token_at(self, second: float) -> CommitToken:
+        """The last commit that had certainly been made at a time, in seconds since 1970: for
+        `as_of`. Raises SnapshotTooOld when none is known to be so old."""
 
     def limits(self) -> StoreLimits: ...
 

@@ -36,7 +36,7 @@ from ferrisdb.storage.pinned_tables import PinnedTables
 from ferrisdb.storage.read_only_engine import ReadOnlyEngine
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
-from ferrisdb.txn.api import IsolationLevel, StoreLimits
+from ferrisdb.txn.api import CommitToken, IsolationLevel, StoreLimits
 from ferrisdb.txn.engine_protocol import StorageEngine
 from ferrisdb.txn.limits import TransactionLimits
 from ferrisdb.txn.local_transaction import LocalTransaction
@@ -120,7 +120,10 @@ class LocalStore:
         *,
         read_only: bool = False,
         durability: Durability | None = None,
+        as_of: CommitToken | None = None,
     ) -> LocalTransaction:
+        if as_of is not None:
+            return self._begin_as_of(isolation, as_of)
         kind: Callable[..., LocalTransaction]
         if isolation is IsolationLevel.SERIALIZABLE:
             if self.is_read_only:
@@ -133,19 +136,50 @@ class LocalStore:
             kind = _KINDS[isolation]
         with self._mutex:
             self._check_usable()
-            transaction = kind(
-                next(self._ids),
-                self._engine,
-                self._locks,
-                is_read_only=read_only or self.is_read_only,
-                durability=durability,
-                max_bytes=self._limits.max_transaction_bytes,
-                take_snapshot=self._take_snapshot,
-                on_end=self._forget,
-                committer_of=self._committer_of,
-            )
+            transaction = self._made(kind, read_only=read_only, durability=durability)
             self._open[transaction.id] = transaction
         return transaction
+
+    def _begin_as_of(self, isolation: IsolationLevel, as_of: CommitToken) -> LocalTransaction:
+        if isolation is not IsolationLevel.SNAPSHOT:
+            raise errors.InvalidParameterValue(
+                f"the past is read at level snapshot, not {isolation.value}",
+                hint="what it shows is one moment, which nobody changes any more",
+            )
+        transaction = self._made(LocalTransaction, read_only=True, durability=None)
+
+        def register(taken_s: float) -> None:
+            with self._mutex:
+                self._check_usable()
+                transaction.snapshot_s = taken_s
+                transaction.snapshot = int(as_of)
+                self._open[transaction.id] = transaction
+
+        self._engine.hold_old_snapshot(int(as_of), register)
+        return transaction
+
+    def token_at(self, second: float) -> CommitToken:
+        found = self._engine.newest_commit_by(second)
+        if not found:
+            raise errors.SnapshotTooOld(
+                "no commit is known to be so old", hint="times are known from the first flush on"
+            )
+        return CommitToken(found)
+
+    def _made(
+        self, kind: Callable[..., LocalTransaction], *, read_only: bool, durability: Durability | None
+    ) -> LocalTransaction:
+        return kind(
+            next(self._ids),
+            self._engine,
+            self._locks,
+            is_read_only=read_only or self.is_read_only,
+            durability=durability,
+            max_bytes=self._limits.max_transaction_bytes,
+            take_snapshot=self._take_snapshot,
+            on_end=self._forget,
+            committer_of=self._committer_of,
+        )
 
     def limits(self) -> StoreLimits:
         return StoreLimits(

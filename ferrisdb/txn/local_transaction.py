@@ -15,7 +15,8 @@ which may mean waiting for another open transaction, and then looks whether some
 committed the key after the snapshot was taken. If so, this transaction has lost: first
 updater wins (Berenson et al., "A Critique of ANSI SQL Isolation Levels", SIGMOD 1995).
 
-Write skew is possible at this level: two transactions may each read what the other writes.
+Write skew is possible at this level: two transactions may each read what the other writes. The
+other levels are made of this one: see `read_committed` and `serializable`.
 """
 
 from __future__ import annotations
