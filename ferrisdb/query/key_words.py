@@ -107,7 +107,8 @@ class _Entries:
 
     def _inside(self, key: bytes) -> str:
         if self._codec is None:
-            row_id = key[len(self.prefix) :]
+            # A row's identity (see `row_locks`) has one byte more, and is called as the row is.
+            row_id = key[len(self.prefix) : len(self.prefix) + _ROW_ID_BYTES]
             return f"row {int.from_bytes(row_id)}" if len(row_id) == _ROW_ID_BYTES else ""
         values, _ = self._codec.decode_first(key)
         return ", ".join(_shown(type, value) for type, value in zip(self._types, values, strict=False))

@@ -28,7 +28,6 @@ from ferrisdb.errors import (
     InterfaceError,
     NoActiveTransaction,
     ReadOnlyStore,
-    ReadOnlyTransaction,
     SerializationFailure,
 )
 from ferrisdb.query import ast
@@ -255,7 +254,9 @@ class Session:
         if isinstance(syntax, ast.SettingStatement):
             return self._setting_statements.run(syntax, self._state)
         if isinstance(syntax, SchemaStatement):
-            return Result(self._define(parsed, syntax))
+            word = schema_word(syntax)
+            self._writing(parsed, word, lambda runner: runner.define(syntax))
+            return Result(word)
         if isinstance(syntax, ast.LockTable):
             self._open_state("LOCK TABLE")
             self._writing(parsed, "LOCK TABLE", lambda runner: runner.lock_tables(syntax))
@@ -317,25 +318,21 @@ class Session:
             self._streaming.add(result)
         return result
 
-    def _define(self, parsed: ParsedStatement, syntax: SchemaStatement) -> str:
-        word = schema_word(syntax)
-        self._writing(parsed, word, lambda runner: runner.define(syntax))
-        return word
-
     def _writing(self, parsed: ParsedStatement, word: str, work: Callable[[StatementRunner], T]) -> T:
         """Do `work` in the open transaction, or in one of its own."""
         if self._store.is_read_only:
             raise ReadOnlyStore(f"execute {word}")
         state = self._state
         if state is not None:
-            _check_writable(state.transaction, word)
+            state.runner.check_writable(word)
             state.settle_results()
             state.begin_statement(parsed.sql)
             return work(state.runner)
         transaction = self._begin_alone(parsed.sql, read_only=False)
+        runner = StatementRunner(self._shared, transaction, self._shared.clock())
         try:
-            _check_writable(transaction, word)
-            done = work(StatementRunner(self._shared, transaction, self._shared.clock()))
+            runner.check_writable(word)
+            done = work(runner)
             transaction.commit()
         except BaseException:
             transaction.rollback()
@@ -452,8 +449,3 @@ class Session:
 
 def _nothing() -> None:
     """A result of an open transaction leaves nothing behind: the transaction goes on."""
-
-
-def _check_writable(transaction: Transaction, word: str) -> None:
-    if transaction.is_read_only:
-        raise ReadOnlyTransaction(f"cannot execute {word} in a read-only transaction")

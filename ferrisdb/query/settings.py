@@ -82,7 +82,9 @@ def _time_ms(name: str, text: str) -> int:
     unit = match[2].lower() if match else ""
     if match is None or (unit and unit not in _UNITS_MS):
         raise _bad_value(name, text, f"a time is an integer of milliseconds, or text as in \"{name} = '5s'\"")
-    time_ms = round(float(match[1]) * _UNITS_MS[unit or "ms"])
+    exactly_ms = float(match[1]) * _UNITS_MS[unit or "ms"]
+    # A time so short that it rounds to 0 must not mean for ever.
+    time_ms = max(1, round(exactly_ms)) if exactly_ms > 0 else round(exactly_ms)
     if not 0 <= time_ms <= MAX_MS:
         raise _bad_value(name, text, f"it goes from 0, which is for ever, to {MAX_MS} ms")
     return time_ms

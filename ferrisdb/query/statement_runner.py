@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from ferrisdb.errors import UndefinedParameter, broken
+from ferrisdb.errors import ReadOnlyTransaction, UndefinedParameter, broken
 from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView, lock_catalog, table_key
 from ferrisdb.query.change.execution import Execution
@@ -57,6 +57,11 @@ class StatementRunner:
     def for_transaction(self, transaction: Transaction) -> StatementRunner:
         """One with the same clock."""
         return StatementRunner(self._shared, transaction, self._now)
+
+    def check_writable(self, word: str) -> None:
+        """Raises ReadOnlyTransaction. `word` is what the statement is called."""
+        if self._transaction.is_read_only:
+            raise ReadOnlyTransaction(f"cannot execute {word} in a read-only transaction")
 
     def forget_catalog(self) -> None:
         """After the transaction's own DDL, and after a part of it was undone."""
