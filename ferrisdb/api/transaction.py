@@ -248,21 +248,22 @@ class Transaction:
             raise InterfaceError("the transaction is over", hint="begin another one with db.transaction()")
 
     def _bytes(self) -> StoreTransaction | GuardedBytes:
-        status = self._statements.status
+        statements = self._statements
+        status = statements.status
         if status is SessionStatus.IDLE:
             self._require_open()
-        self._statements.lease.require_usable()
+        statements.lease.require_usable()
         if status is SessionStatus.FAILED:
-            self._statements.check_not_ended_by_force()
+            statements.check_not_ended_by_force()
             raise InFailedTransaction("a statement of this transaction failed", hint="roll it back")
         # Not kept: SET TRANSACTION may have begun it anew, at another level.
-        transaction = self._statements.transaction
+        transaction = statements.transaction
         if transaction is None:
             broken("an open transaction is one of the store")
         if transaction.isolation is IsolationLevel.READ_COMMITTED:
-            self._statements.begin_statement()
-        if self._statements.is_watched:
-            return GuardedBytes(transaction, self._statements)
+            statements.begin_statement()
+        if statements.is_watched:
+            return GuardedBytes(transaction, statements)
         return transaction
 
 

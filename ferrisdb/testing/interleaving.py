@@ -31,12 +31,13 @@ from functools import partial
 from typing import Any
 
 from ferrisdb.api.database import Database
-from ferrisdb.cli.inspect_names import KeyNames
 from ferrisdb.errors import InterfaceError, InvalidParameterValue, Retryable
 from ferrisdb.query.change.row_ids import RowIdAllocator
+from ferrisdb.query.key_words import KeyWords
 from ferrisdb.testing.every_schedule import EverySchedule
 from ferrisdb.testing.schedule_choices import without_last_zeros
-from ferrisdb.testing.scheduler import MAX_SHOWN, MAX_STEPS, Scheduler, Task
+from ferrisdb.testing.scheduler import MAX_STEPS, Scheduler, Task
+from ferrisdb.txn.conflict import KeyRange
 
 Work = Callable[[Database], Any]
 
@@ -94,17 +95,17 @@ def interleave(
     named = _named(work)
     start = _StartState(db)
     found = Interleavings()
-    describe_key = KeyNames(db.tables(), MAX_SHOWN).key
-    systematic = EverySchedule((schedules + 1) // 2, max_steps=max_steps, describe_key=describe_key)
-    one = partial(Scheduler, max_steps=max_steps, describe_key=describe_key)
+    settings: dict[str, Any] = {"max_steps": max_steps, "describe_key": start.describe_key}
+    systematic = EverySchedule((schedules + 1) // 2, **settings)
 
     def schedulers() -> Iterator[Scheduler]:
         if seed is not None or choices is not None:
-            yield one(seed or 0, choices=choices)
+            yield Scheduler(seed or 0, choices=choices, **settings)
             return
         yield from systematic
         if not systematic.is_complete:
-            yield from map(one, range(schedules - systematic.count))
+            for each in range(schedules - systematic.count):
+                yield Scheduler(each, **settings)
 
     for scheduler in schedulers():
         if found.count:
@@ -189,16 +190,24 @@ class _StartState:
         self._shared = db._lease.engine.shared
         self.check_nothing_is_open("a transaction is open")
         transaction = self._store.begin(read_only=True)
-        self._pairs = list(transaction.scan(b"", None))
+        self._pairs = dict(transaction.scan(b"", None))
+        self._words = KeyWords(self._shared.catalog.view(transaction))
         transaction.rollback()
+
+    def describe_key(self, key: bytes) -> str:
+        """By the tables that there are at the start."""
+        return self._words(KeyRange.of_key(key))
 
     def restore(self) -> None:
         # Hidden row ids begin anew, too: the same schedule has the same keys each time.
         self._shared.row_ids = RowIdAllocator()
         transaction = self._store.begin()
-        transaction.delete_range(b"", None)
-        for key, value in self._pairs:
-            transaction.put(key, value)
+        now = dict(transaction.scan(b"", None))
+        for key in now.keys() - self._pairs.keys():
+            transaction.delete(key)
+        for key, value in self._pairs.items():
+            if now.get(key) != value:
+                transaction.put(key, value)
         transaction.commit()
 
     def check_nothing_is_open(self, what: str) -> None:

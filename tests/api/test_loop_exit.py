@@ -98,6 +98,12 @@ while len(Rounds.led_back) < 3:
     for each in Rounds():
         with each: break
 """,
+    "break that is sometimes taken, in a loop that begins the whole anew": """
+for again in "ab":
+    for each in Rounds():
+        with each as number:
+            if number == 1: break
+""",
     "break behind the block": """
 for each in Rounds():
     with each: x = 1

@@ -12,6 +12,7 @@ import pytest
 import ferrisdb
 from ferrisdb import errors
 from ferrisdb.api.idle_watch import IdleWatch
+from ferrisdb.query.guard import Guard
 
 NEVER_S = 1e6
 SOON_S = 0.02
@@ -259,6 +260,28 @@ def test_who_comes_back_while_it_is_being_ended_waits_and_is_told(db: ferrisdb.D
             seen = after.get_many([b"k", b"l"])
             assert (seen == [b"%d" % number] * 2) == is_committed
     assert not db._lease.engine.store._locks._exclusive
+
+
+def test_the_guard_keeps_out_a_second_thread_but_not_who_meets_the_watch() -> None:
+    guard, entered = Guard("session"), threading.Event()
+
+    def enter() -> None:
+        with guard:
+            entered.set()
+
+    with guard.for_watch() as is_held:
+        assert is_held
+        comes_back = threading.Thread(target=enter)
+        comes_back.start()
+        assert not entered.wait(0.05)
+    assert entered.wait(30)
+    comes_back.join()
+
+    with guard:
+        with guard.for_watch() as is_held:
+            assert not is_held, "somebody is at work"
+        with pytest.raises(errors.InterfaceError), guard:
+            pass
 
 
 # --- the watch

@@ -115,6 +115,23 @@ def test_each_schedule_begins_with_the_same_database(db: ferrisdb.Database) -> N
     assert [table.name for table in db.tables()] == ["account", "bare", "new"], "as the last one left it"
 
 
+def test_hidden_row_ids_begin_anew(db: ferrisdb.Database) -> None:
+    db.execute("CREATE TABLE bare (n INTEGER)")
+    store = db._lease.engine.store
+
+    def insert(db: ferrisdb.Database) -> None:
+        db.execute("INSERT INTO bare VALUES (7)")
+
+    def keys(db: ferrisdb.Database) -> None:
+        transaction = store.begin()
+        seen.add(tuple(key for key, _ in transaction.scan(b"", None)))
+        transaction.rollback()
+
+    seen: set[tuple[bytes, ...]] = set()
+    interleave(db, [insert, insert], keys, schedules=20)
+    assert len(seen) == 1
+
+
 def test_outcomes_are_counted(db: ferrisdb.Database) -> None:
     found = interleave(db, [lambda db: 7, lambda db: pause() or "x"], schedules=100)
     assert found.is_complete
