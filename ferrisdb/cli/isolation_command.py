@@ -1,7 +1,8 @@
-"""`ferrisdb isolation run | matrix`: the laboratory from the command line.
+"""`ferrisdb isolation run | matrix | fuzz`: the laboratory from the command line.
 
     run SPEC...      run isolation specs, in the format of PostgreSQL's isolationtester
     matrix           which anomalies the levels let through
+    fuzz             random transactions, and the cycles in what they saw
 
 Each part is imported when it is asked for.
 """
@@ -18,6 +19,7 @@ What a database really does when transactions meet.
 
   run SPEC...   run isolation specs step by step (PostgreSQL's isolationtester format)
   matrix        anomalies x isolation levels: prevented, allowed, or errored
+  fuzz          random transactions against each other, checked for dependency cycles
 
 `ferrisdb isolation COMMAND --help` tells more."""
 
@@ -47,4 +49,10 @@ def _matrix(given: list[str]) -> int:
     return run_matrix(given)
 
 
-_PARTS: dict[str, Callable[[list[str]], int]] = {"run": _run, "matrix": _matrix}
+def _fuzz(given: list[str]) -> int:
+    from ferrisdb.cli.isolation_fuzz import run_fuzz  # noqa: PLC0415
+
+    return run_fuzz(given)
+
+
+_PARTS: dict[str, Callable[[list[str]], int]] = {"run": _run, "matrix": _matrix, "fuzz": _fuzz}
