@@ -194,3 +194,31 @@ def test_whoever_is_let_in_while_compactions_run_sees_the_past_whole() -> None:
     assert seen[0] > 0
     assert refused[0] > 0
     world.store.close()
+
+
+def test_between_finding_a_watermark_and_noting_it_nobody_is_let_in() -> None:
+    world = World(0)
+    for number in range(3):
+        world.commit(a=str(number))
+    retention = world.store._engine._compactor.retention  # type: ignore[attr-defined]
+    outcome: list[object] = []
+
+    def come_in() -> None:
+        try:
+            retention.hold(1, outcome.append)
+        except errors.SnapshotTooOld as error:
+            outcome.append(error)
+
+    threads: list[threading.Thread] = []
+
+    def oldest_snapshot() -> int:
+        threads.append(threading.Thread(target=come_in, daemon=True))
+        threads[0].start()
+        threads[0].join(0.05)
+        assert threads[0].is_alive(), "it did not wait"
+        return 3
+
+    assert retention.watermark(oldest_snapshot) == 3
+    threads[0].join(20)
+    assert [type(each) for each in outcome] == [errors.SnapshotTooOld]
+    world.store.close()
