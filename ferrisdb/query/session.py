@@ -74,8 +74,7 @@ class Session:
         idle_in_transaction_timeout_s: float | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """`guard` is that of whoever made the session, if he has to be kept out, too. The level and
-        the timeout are what the settings are at first."""
+        """`guard` is that of who made the session, if he is to be kept out, too. The rest: settings."""
         self._store = store
         self._shared = shared
         initial = Settings(
