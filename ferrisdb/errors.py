@@ -325,6 +325,12 @@ class Unavailable(Retryable):
     sqlstate = "08006"
 
 
+class QueryCanceled(OperationalError):
+    """Somebody has put an end to the statement."""
+
+    sqlstate = "57014"
+
+
 class LockNotAvailable(OperationalError):
     """`lock_timeout` ran out, or NOWAIT met a lock."""
 

@@ -24,6 +24,7 @@ import re
 from collections.abc import Iterable
 from os import PathLike
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ferrisdb import errors
 from ferrisdb.api.choices import checked_path, checked_statement, isolation_level
@@ -36,6 +37,9 @@ from ferrisdb.query.parse.lexer import end_of_comment
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import Result, SessionStatus
 from ferrisdb.txn.api import IsolationLevel
+
+if TYPE_CHECKING:
+    from ferrisdb.api.database import Database
 
 apilevel = "2.0"
 threadsafety = 1
@@ -124,6 +128,12 @@ class Connection:
     def tables(self) -> tuple[Table, ...]:
         """The tables that this connection sees now, by name."""
         return self._statements.tables()
+
+    def database(self) -> Database:
+        """The database that this is a connection to, also one in memory: close it, too."""
+        from ferrisdb.api.database import Database  # noqa: PLC0415
+
+        return Database(self._lease.folder or MEMORY, self._lease.another())
 
     def close(self) -> None:
         """Roll back what is open and let go of the database. Fine when already closed."""

@@ -42,6 +42,7 @@ from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import IsolationLevel
 from ferrisdb.txn.lock_waits import LockWait
+from ferrisdb.txn.looking import LookAtKey, OpenTransaction
 
 if TYPE_CHECKING:
     from ferrisdb.storage.backup import Progress
@@ -174,6 +175,23 @@ class Database(Retrying):
         """Every transaction that is asleep for a lock now, and for whom it waits."""
         self._lease.require_usable()
         return self._lease.engine.store.lock_waits()
+
+    def cancel_wait(self, transaction_id: int) -> bool:
+        """Put an end to a wait of `lock_waits`: its statement raises QueryCanceled. False when the
+        transaction does not wait any more."""
+        self._lease.require_usable()
+        return self._lease.engine.store.cancel_wait(transaction_id)
+
+    def open_transactions(self) -> list[OpenTransaction]:
+        """Every transaction that has begun and not ended, with the snapshot that it reads."""
+        self._lease.require_usable()
+        return self._lease.engine.store.open_transactions()
+
+    def look_at(self, key: bytes) -> LookAtKey:
+        """All that is known of a key, for learning: the versions that are still kept, what open
+        transactions have written to it, who has it locked, who waits. Also of keys of SQL's."""
+        self._lease.require_usable()
+        return self._lease.engine.store.look_at(key)
 
     def flush(self) -> None:
         """Write what is in memory to a table file."""

@@ -2,22 +2,20 @@
 
 .help   .tables   .schema [TABLE]   .format NAME   .read FILE   .import FILE TABLE
 .timer on|off   .stats   .events [N]   .quit
+.session NAME [close]   .sessions   .why   .versions TABLE KEY    (also in scripts)
 """
 
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
-from ferrisdb.api.connection import Connection
-from ferrisdb.api.database import Database
 from ferrisdb.cli.describe import create_table_sql, parents_first
 from ferrisdb.cli.output import WRITERS
 from ferrisdb.cli.script import read_text, run_script
 from ferrisdb.cli.statistics_tables import describe_statistics
+from ferrisdb.cli.surroundings import Surroundings
 from ferrisdb.errors import ActiveTransaction, ProgrammingError, UndefinedTable
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.event_hub import HISTORY_EVENTS
@@ -29,16 +27,6 @@ class Leave(Exception):
     """The user asked to go."""
 
 
-@dataclass
-class Surroundings:
-    """What the commands act on."""
-
-    database: Database
-    connection: Connection
-    format: str
-    has_timer: bool = False
-
-
 @immutable
 class Command:
     run: Callable[[Surroundings, list[str]], None]
@@ -46,9 +34,11 @@ class Command:
     purpose: str
     fewest: int
     most: int
+    is_for_scripts: bool = False
+    """The others print what has another way in a script, or make no sense there."""
 
 
-def run_dot_command(line: str, surroundings: Surroundings) -> None:
+def run_dot_command(line: str, surroundings: Surroundings, *, is_script: bool = False) -> None:
     """Raises ProgrammingError for an unknown command or wrong arguments; Leave."""
     try:
         name, *arguments = shlex.split(line)
@@ -57,6 +47,11 @@ def run_dot_command(line: str, surroundings: Surroundings) -> None:
     command = COMMANDS.get(name)
     if command is None:
         raise ProgrammingError(f"there is no command {name}", hint=".help lists the commands")
+    if is_script and not command.is_for_scripts:
+        raise ProgrammingError(
+            f"{name} does not go in a script",
+            hint="dot commands are for the prompt of the shell, all but those about sessions",
+        )
     if not command.fewest <= len(arguments) <= command.most:
         raise ProgrammingError(f"it is {command.usage}", hint=".help lists the commands")
     command.run(surroundings, arguments)
@@ -90,9 +85,7 @@ def _format(surroundings: Surroundings, arguments: list[str]) -> None:
 
 
 def _read(surroundings: Surroundings, arguments: list[str]) -> None:
-    text = read_text(arguments[0])
-    write = WRITERS[surroundings.format]
-    run_script(surroundings.connection, text, name=arguments[0], write=write, out=sys.stdout)
+    run_script(surroundings, read_text(arguments[0]), name=arguments[0])
 
 
 def _import(surroundings: Surroundings, arguments: list[str]) -> None:
@@ -129,6 +122,31 @@ def _quit(surroundings: Surroundings, arguments: list[str]) -> None:
     raise Leave
 
 
+def _session(surroundings: Surroundings, arguments: list[str]) -> None:
+    # Late, here and below: without a second session none of it is needed.
+    from ferrisdb.cli.session_commands import session  # noqa: PLC0415
+
+    session(surroundings, arguments)
+
+
+def _sessions(surroundings: Surroundings, arguments: list[str]) -> None:
+    from ferrisdb.cli.session_commands import sessions  # noqa: PLC0415
+
+    sessions(surroundings, arguments)
+
+
+def _why(surroundings: Surroundings, arguments: list[str]) -> None:
+    from ferrisdb.cli.session_commands import why  # noqa: PLC0415
+
+    why(surroundings, arguments)
+
+
+def _versions(surroundings: Surroundings, arguments: list[str]) -> None:
+    from ferrisdb.cli.session_commands import versions  # noqa: PLC0415
+
+    versions(surroundings, arguments)
+
+
 COMMANDS = {
     ".help": Command(_help, ".help", "this list", 0, 0),
     ".tables": Command(_tables, ".tables", "names of the tables", 0, 0),
@@ -139,5 +157,13 @@ COMMANDS = {
     ".timer": Command(_timer, ".timer on|off", "show how long statements take", 1, 1),
     ".stats": Command(_stats, ".stats", "what the storage engine holds, has done, and pays for it", 0, 0),
     ".events": Command(_events, ".events [N]", "what it did last on its own: flushes, stalls, ...", 0, 1),
+    ".session": Command(
+        _session, ".session NAME [close]", "go over to session NAME; NAME> SQL runs one there", 1, 2, True
+    ),
+    ".sessions": Command(_sessions, ".sessions", "who is there, and who waits for whom", 0, 0, True),
+    ".why": Command(_why, ".why", "why the session's last transaction was refused", 0, 0, True),
+    ".versions": Command(
+        _versions, ".versions TABLE KEY", "the versions of a row, and who sees which", 2, 33, True
+    ),
     ".quit": Command(_quit, ".quit", "leave, as Ctrl-D does", 0, 0),
 }

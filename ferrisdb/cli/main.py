@@ -78,21 +78,21 @@ def _shell(given: list[str]) -> int:
 
 def _script(options: argparse.Namespace) -> int:
     from ferrisdb.cli import script  # noqa: PLC0415
-    from ferrisdb.cli.output import WRITERS  # noqa: PLC0415
+    from ferrisdb.cli.surroundings import Surroundings  # noqa: PLC0415
 
-    write = WRITERS[options.format]
     text, name = options.command, "the command"
     if options.file not in (None, "-"):
         # Read before the database is opened: a wrong file name must not make a new folder.
         text, name = script.read_text(options.file), options.file
     connection = ferrisdb.connect(options.path, autocommit=True, read_only=options.read_only)
+    surroundings = Surroundings(connection, options.format)
     try:
         if text is None:
             name = "standard input"
-            script.run_stream(connection, script.standard_input(), name=name, write=write, out=sys.stdout)
+            script.run_stream(surroundings, script.standard_input(), name=name)
         else:
             file = None if options.file is None else name
-            script.run_script(connection, text, name=file, write=write, out=sys.stdout)
+            script.run_script(surroundings, text, name=file)
         script.require_no_transaction(connection, name)
         sys.stdout.flush()
     except script.ScriptFailed as failure:
@@ -100,8 +100,8 @@ def _script(options: argparse.Namespace) -> int:
         print(failure, file=sys.stderr)
         return 1
     finally:
-        connection.close()
-    return 0
+        surroundings.close()
+    return 1 if surroundings.has_failed_step else 0
 
 
 def _shell_parser() -> argparse.ArgumentParser:

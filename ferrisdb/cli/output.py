@@ -52,6 +52,15 @@ def _drawn(table_format: str) -> Writer:
     return write
 
 
+def drawn_lines(headers: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]) -> list[str]:
+    """A table of the shell's own, line by line; `align` is "left" or "right" for each column."""
+    import tabulate  # noqa: PLC0415
+
+    tabulate.MIN_PADDING = 0  # As above: what is drawn may not depend on what was drawn before.
+    drawn = tabulate.tabulate(rows, headers=headers, tablefmt="presto", disable_numparse=True, colalign=align)
+    return [line.rstrip() for line in drawn.splitlines()]
+
+
 def _cell(value: Value) -> str:
     if value is None:
         return "NULL"

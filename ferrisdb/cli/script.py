@@ -1,7 +1,10 @@
 """Several statements, one after the other, until the first error.
 
-Each statement is run by itself, as if it had been typed. The error of a script names the
-file and the line in it, and shows the statement with a caret:
+Each statement is run by itself, as if it had been typed. A line may also be a dot command about
+sessions, or a step of one of them, `a> UPDATE ...;`, which may go on over several lines. The
+error of a step is told, and the script goes on: who plays a scene wants to see the rest of it.
+
+The error of a script names the file and the line in it, and shows the statement with a caret:
 
     schema.sql:12: ERROR 42703: column "balnce" does not exist
       UPDATE account SET balnce = 5
@@ -10,36 +13,111 @@ file and the line in it, and shows the statement with a caret:
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ferrisdb.api.connection import Connection
 from ferrisdb.cli.output import Writer
 from ferrisdb.errors import ActiveTransaction, Error, OperationalError, line_and_column, render
 from ferrisdb.query.parse import is_complete, split_statements
 
+if TYPE_CHECKING:
+    from ferrisdb.cli.surroundings import Surroundings
+
+_PROMPT = r"\s*([a-z_][a-z0-9_]*)(?:[*!]| waits| runs)?>"
+_STEP = re.compile(rf"{_PROMPT}(?:\s+(.*)|\s*)", re.DOTALL)
+_COMMAND = re.compile(rf"^(?:[ \t]*\.[a-z]|{_PROMPT}(?:\s|$))", re.MULTILINE)
+
 
 class ScriptFailed(Exception):
     """The report to print; the error is the cause."""
 
 
-def run_script(
-    connection: Connection,
-    text: str,
-    *,
-    name: str | None,
-    write: Writer,
-    out: TextIO,
-    first_line: int = 1,
-) -> None:
+def parsed_step(text: str) -> tuple[str, str] | None:
+    """The session and the SQL of `a> SQL`; None for any other text. No SQL begins so."""
+    match = _STEP.fullmatch(text)
+    return None if match is None else (match[1], match[2] or "")
+
+
+def run_script(surroundings: Surroundings, text: str, *, name: str | None, first_line: int = 1) -> None:
     """Run the statements of `text`. `name` is the file for error reports; None is the command line.
 
     `first_line` is the number that the text's first line has in that file. Raises
     ScriptFailed at the first error.
     """
+    if _COMMAND.search(text):
+        run_stream(surroundings, StringIO(text), name=name, first_line=first_line)
+    else:
+        _run_statements(surroundings, text, name, first_line)
+
+
+def run_stream(
+    surroundings: Surroundings, lines: Iterable[str], *, name: str | None, first_line: int = 1
+) -> None:
+    """Run statements as they come, each as soon as its `;` has been read.
+
+    So a program at the other end of the pipe can read the answer to one statement before it
+    writes the next. Raises ScriptFailed at the first error.
+    """
+    waiting: list[str] = []
+    for line in lines:
+        if _COMMAND.match(line) and _is_empty("".join(waiting)):
+            first_line += len(waiting)
+            waiting = []
+            if _sql_of(line).lstrip().startswith("."):  # of the shell, or `a> .why`
+                _run_piece(surroundings, line, name, first_line)
+                first_line += 1
+                continue
+        waiting.append(line)
+        if ";" in line and is_complete(_sql_of(text := "".join(waiting))):
+            _run_piece(surroundings, text, name, first_line)
+            first_line += len(waiting)
+            waiting = []
+    _run_piece(surroundings, "".join(waiting), name, first_line)
+
+
+def _is_empty(text: str) -> bool:
+    """Whether there are only blanks and comments."""
+    try:
+        return not text or next(split_statements(text), None) is None
+    except Error:
+        return False
+
+
+def _sql_of(text: str) -> str:
+    step = parsed_step(text)
+    return text if step is None else step[1]
+
+
+def _run_piece(surroundings: Surroundings, text: str, name: str | None, first_line: int) -> None:
+    """A dot command, a step, or statements."""
+    if not _COMMAND.match(text):
+        _run_statements(surroundings, text, name, first_line)
+        return
+    try:
+        run_command(surroundings, text)
+    except Error as error:
+        raise ScriptFailed(report(error, text, 0, text, name, first_line=first_line)) from error
+
+
+def run_command(surroundings: Surroundings, text: str) -> None:
+    """A dot command or a step of a script. Raises Error for what cannot even be begun."""
+    from ferrisdb.cli.dot_commands import run_dot_command  # noqa: PLC0415
+
+    step = parsed_step(text)
+    if step is None:
+        run_dot_command(text.strip(), surroundings, is_script=True)
+        return
+    from ferrisdb.cli.session_commands import run_step  # noqa: PLC0415
+
+    run_step(surroundings, *step, is_script=True)
+
+
+def _run_statements(surroundings: Surroundings, text: str, name: str | None, first_line: int) -> None:
     statements = split_statements(text)
     while True:
         try:
@@ -49,28 +127,10 @@ def run_script(
         except Error as error:  # the rest cannot be cut into statements
             raise ScriptFailed(report(error, text, 0, text, name, first_line=first_line)) from error
         try:
-            run_statement(connection, statement, write, out)
+            surroundings.run_statement(statement)
         except Error as error:
             raise ScriptFailed(report(error, statement, offset, text, name, first_line=first_line)) from error
-
-
-def run_stream(
-    connection: Connection, lines: Iterable[str], *, name: str, write: Writer, out: TextIO
-) -> None:
-    """Run statements as they come, each as soon as its `;` has been read.
-
-    So a program at the other end of the pipe can read the answer to one statement before it
-    writes the next. Raises ScriptFailed at the first error.
-    """
-    waiting: list[str] = []
-    first_line = 1
-    for line in lines:
-        waiting.append(line)
-        if ";" in line and is_complete(text := "".join(waiting)):
-            run_script(connection, text, name=name, write=write, out=out, first_line=first_line)
-            first_line += len(waiting)
-            waiting = []
-    run_script(connection, "".join(waiting), name=name, write=write, out=out, first_line=first_line)
+        surroundings.tell_news()
 
 
 def run_statement(connection: Connection, statement: str, write: Writer, out: TextIO) -> str | None:

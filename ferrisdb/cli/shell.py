@@ -4,10 +4,14 @@
     ferris*> ...               inside a transaction
     ferris!> ...               in one that has failed: only ROLLBACK goes on
        ...>                    the statement goes on until its semicolon
+    a> ...                     in session a, of several side by side (`sessions`)
+    a waits> ...               its last statement waits for a lock; other sessions go on
 
 Rows go to standard output; counts, times and errors to standard error. Ctrl-C drops the
 line that is being typed, or stops the statement that is running: a transaction it ran in is
 then rolled back, because nobody knows how far it had come. Ctrl-D leaves.
+
+What a session that waits comes to is told above the line that is being typed, when it happens.
 
 The line editor is prompt_toolkit, the colours are pygments'. The history is kept in
 $XDG_STATE_HOME/ferrisdb/history (~/.local/state when that is not set).
@@ -15,13 +19,16 @@ $XDG_STATE_HOME/ferrisdb/history (~/.local/state when that is not set).
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -31,19 +38,20 @@ from pygments.lexers.sql import PostgresLexer
 import ferrisdb
 from ferrisdb.api.database import Database
 from ferrisdb.cli.completion import SqlCompleter
-from ferrisdb.cli.dot_commands import COMMANDS, Leave, Surroundings, run_dot_command
-from ferrisdb.cli.output import WRITERS
-from ferrisdb.cli.script import ScriptFailed, report, run_statement
+from ferrisdb.cli.dot_commands import COMMANDS, Leave, run_dot_command
+from ferrisdb.cli.script import ScriptFailed, parsed_step, report
+from ferrisdb.cli.surroundings import FIRST_SESSION, Surroundings
 from ferrisdb.errors import Error, render
 from ferrisdb.query.parse import is_complete, split_statements
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 
-_PROMPTS = {
-    SessionStatus.IDLE: "ferris> ",
-    SessionStatus.OPEN: "ferris*> ",
-    SessionStatus.FAILED: "ferris!> ",
-}
+if TYPE_CHECKING:
+    from ferrisdb.cli.sessions import Sessions
+
+_MARKS = {SessionStatus.IDLE: "", SessionStatus.OPEN: "*", SessionStatus.FAILED: "!"}
+_LOOK_S = 0.1
+"""How often it is looked what sessions that wait have come to, while the user types."""
 _HABITS = {
     "exit": ".quit",
     "quit": ".quit",
@@ -60,8 +68,8 @@ class Shell:
 
     def __init__(self, database: Database, output_format: str) -> None:
         self._database = database
-        self._connection = database.connect(autocommit=True)
-        self._surroundings = Surroundings(database, self._connection, output_format)
+        connection = database.connect(autocommit=True)
+        self._surroundings = Surroundings(connection, output_format, database=database, is_interactive=True)
 
     def run(self) -> int:
         """Read and run until the user leaves: the exit status."""
@@ -71,16 +79,33 @@ class Shell:
         try:
             while True:
                 try:
-                    self._take(prompts.prompt(_PROMPTS[self._connection.status]))
+                    self._take(prompts.prompt(self._prompt, pre_run=self._watch_sessions))
                 except KeyboardInterrupt:
                     continue
                 except (EOFError, Leave):
                     break
-            if self._connection.in_transaction:
+            if self._surroundings.sessions is None and self._surroundings.connection.in_transaction:
                 _tell("the open transaction was rolled back")
         finally:
-            self._connection.close()
+            self._surroundings.close()
         return 0
+
+    def _prompt(self) -> str:
+        sessions = self._surroundings.sessions
+        if sessions is None:
+            return f"{FIRST_SESSION}{_MARKS[self._surroundings.connection.status]}> "
+        return f"{sessions.current.name}{sessions.current.mark}> "
+
+    def _watch_sessions(self) -> None:
+        if self._surroundings.sessions is not None:
+            get_app().create_background_task(self._tell_news(self._surroundings.sessions))
+
+    async def _tell_news(self, sessions: Sessions) -> None:
+        """While the user types: a wait may end by its lock_timeout, a long statement by itself."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if sessions.has_news:
+                await run_in_terminal(sessions.tell_news)
 
     def _prompts(self) -> PromptSession[str]:
         bindings = KeyBindings()
@@ -112,7 +137,12 @@ class Shell:
         gc.collect()
         try:
             command = _dot_command(text)
-            if command is not None:
+            step = parsed_step(text)
+            if step is not None:
+                from ferrisdb.cli.session_commands import run_step  # noqa: PLC0415
+
+                run_step(self._surroundings, *step)
+            elif command is not None:
                 run_dot_command(command, self._surroundings)
             else:
                 self._run_statements(text)
@@ -122,6 +152,7 @@ class Shell:
             _tell(render(error))
         except KeyboardInterrupt:
             self._stop_statement()
+        self._surroundings.tell_news()
 
     def _run_statements(self, text: str) -> None:
         statements = split_statements(text)
@@ -135,20 +166,22 @@ class Shell:
 
     def _run_statement(self, statement: str) -> None:
         started_s = time.perf_counter()
-        tag = run_statement(self._connection, statement, WRITERS[self._surroundings.format], sys.stdout)
+        tag = self._surroundings.run_statement(statement)
+        if tag is None:
+            return  # It waits, and that is told in a moment.
         elapsed_ms = (time.perf_counter() - started_s) * 1000
         _tell(f"{tag}  ({elapsed_ms:.1f} ms)" if self._surroundings.has_timer else f"{tag}")
 
     def _stop_statement(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.rollback()
+        if self._surroundings.sessions is None and self._surroundings.connection.in_transaction:
+            self._surroundings.connection.rollback()
             _tell("cancelled; the transaction was rolled back")
         else:
             _tell("cancelled")
 
     def _tables(self) -> tuple[Table, ...]:
         try:
-            return self._connection.tables()
+            return self._surroundings.connection.tables()
         except Error:
             # Tab must not print into the line that is being typed; the statement itself will
             # meet the same error and tell.
@@ -162,6 +195,9 @@ def _continuation(width: int, line_number: int, wrap_count: int) -> str:
 
 def is_finished(text: str) -> bool:
     """Whether Enter runs the text: nothing, a dot command, or statements up to a semicolon."""
+    step = parsed_step(text)
+    if step is not None:
+        return is_finished(step[1])
     return not text.strip() or _dot_command(text) is not None or is_complete(text)
 
 

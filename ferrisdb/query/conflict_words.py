@@ -23,10 +23,10 @@ def explain_in_words(error: BaseException, store: Store, shared: SharedState) ->
     try:
         transaction = store.begin(IsolationLevel.SNAPSHOT, read_only=True)
         try:
-            catalog = shared.catalog.view(transaction)
+            tables = shared.catalog.view(transaction).tables()
         finally:
             transaction.rollback()
     except Error:
         # The store was closed meanwhile, or can't be read: the bytes have to do.
         return
-    error.detail = conflict.explain(KeyWords(catalog))
+    error.detail = conflict.explain(KeyWords(tables))

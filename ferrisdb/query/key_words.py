@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.encoding.key_codec import KeyCodec, prefix_range
 from ferrisdb.query.keyspace import (
     CATALOG_NAMES,
@@ -38,10 +37,10 @@ _BARE = frozenset({Kind.INTEGER, Kind.DOUBLE, Kind.NUMERIC, Kind.BOOLEAN})
 
 
 class KeyWords:
-    """What ranges of keys mean, by one catalog."""
+    """What ranges of keys mean, where these are all tables."""
 
-    def __init__(self, catalog: CatalogView) -> None:
-        self._tables = catalog.tables()
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._tables = tables
 
     def __call__(self, what: KeyRange) -> str:
         """The words for it."""

@@ -53,6 +53,7 @@ from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstone
 from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.storage.statistics_sources import gather_statistics
+from ferrisdb.storage.version_chain import StoredVersion, version_chain
 from ferrisdb.storage.wal import LogWriter, encode_writes
 from ferrisdb.storage.yield_points import reach
 
@@ -212,6 +213,12 @@ class Engine:
         if self._unusable is not None:
             raise self._unusable()
         return reads.newest_timestamp_in(self._sources.now, lo, hi, after)
+
+    def versions(self, key: bytes) -> list[StoredVersion]:
+        """Every version of `key` that is still there, newest first. For looking: it reads them all."""
+        if self._unusable is not None:
+            raise self._unusable()
+        return version_chain(self._sources.now, key)
 
     # --- writing
 

@@ -121,6 +121,13 @@ class SortedMemtable:
         version = self._newest.get(key)
         return 0 if version is None else version[0]
 
+    def versions(self, key: bytes) -> Iterator[tuple[int, bytes | None]]:
+        """Timestamp and value of each version of `key`, newest first; None is a tombstone."""
+        version = self._newest.get(key)
+        while version is not None:
+            yield version[0], version[1]
+            version = version[2]
+
     def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
         """The newest of all versions of keys with lo <= key < hi; 0 when there is none."""
         with self._order_lock:

@@ -44,6 +44,9 @@ class Memtable(Protocol):
     def newest_timestamp(self, key: bytes) -> int:
         """The timestamp of the newest version of `key`, tombstones included; 0 when absent."""
 
+    def versions(self, key: bytes) -> Iterator[tuple[int, bytes | None]]:
+        """Timestamp and value of each version of `key`, newest first; None is a tombstone."""
+
     def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
         """The newest of all versions of keys with lo <= key < hi; 0 when there is none."""
 

@@ -70,6 +70,7 @@ from ferrisdb.storage.recovery import arranged, is_database, open_table
 from ferrisdb.storage.sources import SealedMemtable, Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.statistics import EngineStatistics
+from ferrisdb.storage.version_chain import StoredVersion, version_chain
 
 MAX_LOOKS: Final = 100
 """Before a reader gives up. Each look opens only what is new since the one before, so a writer
@@ -186,6 +187,10 @@ class ReadOnlyEngine:
     def newest_timestamp_in(self, lo: bytes, hi: bytes | None, after: int) -> int:
         """The newest commit above `after` that wrote or deleted anything of lo <= key < hi; else 0."""
         return reads.newest_timestamp_in(self._newest_sources(), lo, hi, after)
+
+    def versions(self, key: bytes) -> list[StoredVersion]:
+        """Every version of `key` in the newest view, newest first."""
+        return version_chain(self._newest_sources(), key)
 
     # --- looking
 

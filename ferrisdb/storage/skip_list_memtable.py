@@ -84,6 +84,13 @@ class SkipListMemtable:
         node = self._list.find(key)
         return 0 if node is None else node.content[0]
 
+    def versions(self, key: bytes) -> Iterator[tuple[int, bytes | None]]:
+        node = self._list.find(key)
+        version = None if node is None else node.content
+        while version is not None:
+            yield version[0], version[1]
+            version = version[2]
+
     def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
         return max((node.content[0] for node in self._forward(lo, hi)), default=0)
 

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import threading
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -179,6 +179,13 @@ class SSTableReader:
         if newest == 0:
             self.counts.bloom_false_positives += 1
         return newest
+
+    def versions(self, key: bytes) -> Iterator[tuple[int, bytes | None]]:
+        """Timestamp and value of each version of `key`, newest first; None is a tombstone."""
+        for number in self.blocks_between(key, key + b"\0"):
+            block = self._block(number)
+            span = slice(bisect_left(block.keys, key), bisect_right(block.keys, key))
+            yield from zip(block.timestamps[span], block.values[span], strict=True)
 
     def newest_timestamp_in(self, lo: bytes, hi: bytes | None) -> int:
         """The newest of all versions of keys with lo <= key < hi; 0 when there is none."""

@@ -191,7 +191,7 @@ class _StartState:
         self.check_nothing_is_open("a transaction is open")
         transaction = self._store.begin(read_only=True)
         self._pairs = dict(transaction.scan(b"", None))
-        self._words = KeyWords(self._shared.catalog.view(transaction))
+        self._words = KeyWords(self._shared.catalog.view(transaction).tables())
         transaction.rollback()
 
     def describe_key(self, key: bytes) -> str:

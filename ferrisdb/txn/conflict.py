@@ -86,18 +86,23 @@ class Conflict:
     victim: int
     steps: tuple[ConflictStep, ...]
 
-    def explain(self, describe: Callable[[KeyRange], str] = str) -> str:
+    def explain(
+        self,
+        describe: Callable[[KeyRange], str] = str,
+        name: Callable[[int | None], str] | None = None,
+    ) -> str:
         """One line for each step, and below it the statements that made it. `describe` says what
-        a range of keys means."""
+        a range of keys means, `name` what the reader calls a transaction."""
+        name = name or _name
         lines = []
         for step in self.steps:
-            lines.append(_sentence(step, describe(step.what), self.kind == "ww"))
+            lines.append(_sentence(step, describe(step.what), self.kind == "ww", name))
             for number, statement in (
                 (step.from_transaction, step.from_statement),
                 (step.to_transaction, step.to_statement),
             ):
                 if statement:
-                    lines.append(f"  {_name(number)}: {statement}")
+                    lines.append(f"  {name(number)}: {statement}")
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -128,9 +133,9 @@ _TOO_LATE: Final = {
 }
 
 
-def _sentence(step: ConflictStep, what: str, is_too_late: bool) -> str:
+def _sentence(step: ConflictStep, what: str, is_too_late: bool, name: Callable[[int | None], str]) -> str:
     told = (_TOO_LATE if is_too_late else _SENTENCES)[step.kind].format(
-        first=_name(step.from_transaction), second=_name(step.to_transaction), what=what
+        first=name(step.from_transaction), second=name(step.to_transaction), what=what
     )
     return told if step.kind == "waits" else f"{told} ({step.kind})"
 

@@ -29,7 +29,7 @@ from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange, statement_ex
 from ferrisdb.txn.range_locks import RangeWaiter
 
 if TYPE_CHECKING:
-    from ferrisdb.txn.locks import LockOwner
+    from ferrisdb.txn.lock_owner import LockOwner, Waiter
 
 Blockers = Callable[["LockOwner"], Iterator["LockOwner"]]
 """Those that an owner waits for."""
@@ -76,6 +76,10 @@ def _step(waiter: LockOwner, blocker: LockOwner) -> ConflictStep:
     wait = waiter.waiting
     if wait is None:
         errors.broken("everybody in a circle of waits waits")
-    what = KeyRange(wait.lo, wait.hi) if isinstance(wait, RangeWaiter) else KeyRange.of_key(wait.key)
     statements = (statement_excerpt(each.statement) for each in (waiter, blocker))
-    return ConflictStep(waiter.id, blocker.id, "waits", what, *statements)
+    return ConflictStep(waiter.id, blocker.id, "waits", wanted(wait), *statements)
+
+
+def wanted(waiter: Waiter | RangeWaiter) -> KeyRange:
+    """What it waits for."""
+    return KeyRange(waiter.lo, waiter.hi) if isinstance(waiter, RangeWaiter) else KeyRange.of_key(waiter.key)

@@ -13,6 +13,7 @@ from ferrisdb.storage.pinned_tables import PinnedTables
 from ferrisdb.storage.range_tombstones import DeletedRange
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
+from ferrisdb.storage.version_chain import StoredVersion
 
 
 class StorageEngine(Protocol):
@@ -38,6 +39,8 @@ class StorageEngine(Protocol):
     def newest_timestamp(self, key: bytes, after: int) -> int: ...
 
     def newest_timestamp_in(self, lo: bytes, hi: bytes | None, after: int) -> int: ...
+
+    def versions(self, key: bytes) -> list[StoredVersion]: ...
 
     def commit(
         self,

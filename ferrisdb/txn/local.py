@@ -42,6 +42,7 @@ from ferrisdb.txn.limits import TransactionLimits
 from ferrisdb.txn.local_transaction import LocalTransaction
 from ferrisdb.txn.lock_waits import LockWait
 from ferrisdb.txn.locks import LockOwner, LockTable
+from ferrisdb.txn.looking import LookAtKey, OpenTransaction
 from ferrisdb.txn.read_committed import ReadCommittedTransaction
 from ferrisdb.txn.serializable import BlindWrite, SerializableTransaction
 from ferrisdb.txn.serializable_graph import ConflictGraph
@@ -239,6 +240,23 @@ class LocalStore:
     def lock_waits(self) -> list[LockWait]:
         """Every transaction that is asleep for a lock now."""
         return self._locks.waits()
+
+    def cancel_wait(self, transaction_id: int) -> bool:
+        """The statement that waits for a lock gets QueryCanceled. False when it does not wait."""
+        return self._locks.cancel_wait(transaction_id)
+
+    def open_transactions(self) -> list[OpenTransaction]:
+        """Those that have not ended, in the order in which they were begun."""
+        with self._mutex:
+            return [each.described() for _, each in sorted(self._open.items())]
+
+    def look_at(self, key: bytes) -> LookAtKey:
+        """The key's versions, uncommitted values and locks."""
+        with self._mutex:
+            still_open = sorted(self._open.items())
+        written = [(number, each.written(key)) for number, each in still_open]
+        uncommitted = tuple((number, value) for number, found in written for value in found)
+        return LookAtKey(tuple(self._engine.versions(key)), uncommitted, self._locks.look_at(key))
 
     def flush(self) -> None:
         """Write what is in memory to a table file."""

@@ -34,6 +34,7 @@ from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, Locked, LockMode, Savepoint, Waiting
 from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
 from ferrisdb.txn.locks import LockOwner, LockTable
+from ferrisdb.txn.looking import OpenTransaction
 from ferrisdb.txn.write_set import WriteSet, overlay
 
 if TYPE_CHECKING:
@@ -114,6 +115,24 @@ class LocalTransaction:
     def only_statement(self) -> str:
         """The text of its statement, if there was but one."""
         return self.statement if self._statement_count == 1 else ""
+
+    def described(self) -> OpenTransaction:
+        """For who looks on, from another thread."""
+        return OpenTransaction(
+            self.id,
+            self.lock_owner.thread_id,
+            self.isolation,
+            self.is_read_only,
+            self.snapshot,
+            self.statement,
+        )
+
+    def written(self, key: bytes) -> tuple[bytes | None, ...]:
+        """What it has written to the key, for who looks on; empty when nothing."""
+        writes = self._writes
+        if writes.has_written(key):
+            return (writes.values.get(key),)
+        return ()
 
     def get(self, key: bytes) -> bytes | None:
         snapshot = self._reads_at()

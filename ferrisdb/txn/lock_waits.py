@@ -8,6 +8,7 @@ plays several sessions need not guess from the time that has passed.
 from __future__ import annotations
 
 from ferrisdb.immutable import immutable
+from ferrisdb.txn.conflict import KeyRange
 
 
 @immutable
@@ -21,3 +22,16 @@ class LockWait:
     """The ids of the transactions that it waits for, ascending: holders, and those in front."""
     timeout_s: float | None
     """How long it waits at most; None is for ever."""
+    what: KeyRange
+    """The key, or the range, that it wants."""
+
+
+@immutable
+class KeyLocks:
+    """The locks on one key, at the moment of asking: ids of transactions."""
+
+    exclusive: tuple[int, ...]
+    """Who holds it alone, or a range with it."""
+    sharing: tuple[int, ...]
+    waiting: tuple[int, ...]
+    """In the order in which they will have it."""

@@ -39,54 +39,13 @@ from ferrisdb import errors
 from ferrisdb.storage import yield_points
 from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import LockMode, Waiting
-from ferrisdb.txn.deadlocks import endless_path, endless_wait
-from ferrisdb.txn.lock_waits import LockWait
+from ferrisdb.txn.deadlocks import endless_path, endless_wait, wanted
+from ferrisdb.txn.lock_owner import LockOwner, Waiter
+from ferrisdb.txn.lock_waits import KeyLocks, LockWait
 from ferrisdb.txn.range_locks import RangeLocks, RangeWaiter, covers, within
 from ferrisdb.txn.share_traces import ShareTraces
 
-
-class LockOwner:
-    """A transaction, as the lock table sees it.
-
-    `lock_timeout_s` is how long one wait may take, None for ever. `statement` is the text of
-    what it is doing, for whoever reads of a deadlock.
-    """
-
-    __slots__ = (
-        "exclusive_keys",
-        "id",
-        "lock_timeout_s",
-        "ranges",
-        "shared_keys",
-        "statement",
-        "thread_id",
-        "waiting",
-    )
-
-    def __init__(self, transaction_id: int) -> None:
-        self.id = transaction_id
-        self.thread_id = threading.get_ident()
-        self.exclusive_keys: set[bytes] = set()
-        self.shared_keys: set[bytes] = set()
-        self.ranges: list[tuple[bytes, bytes | None]] = []
-        self.waiting: Waiter | RangeWaiter | None = None
-        self.lock_timeout_s: float | None = None
-        self.statement = ""
-
-
-class Waiter:
-    """One transaction asleep for one key. `gate` opens when the lock is granted or refused."""
-
-    __slots__ = ("gate", "key", "mode", "owner", "refusal", "turn")
-
-    def __init__(self, owner: LockOwner, key: bytes, mode: LockMode, turn: int) -> None:
-        self.owner = owner
-        self.turn = turn
-        self.key = key
-        self.mode = mode
-        self.gate = threading.Lock()
-        self.gate.acquire()
-        self.refusal: errors.Error | None = None
+__all__ = ["LockOwner", "LockTable", "Waiter"]
 
 
 class LockTable:
@@ -264,19 +223,36 @@ class LockTable:
     def waits(self) -> list[LockWait]:
         """Every transaction that is asleep for a lock now."""
         with self._mutex:
-            waiters: list[Waiter | RangeWaiter] = list(self._ranges.waiting)
-            for queue in self._queues.values():
-                waiters += queue
-            return [self._described(each.owner) for each in waiters]
+            return [self._described(each) for each in self._waiters()]
+
+    def look_at(self, key: bytes) -> KeyLocks:
+        """Who holds the key, and who waits for it or for a range with it."""
+        with self._mutex:
+            covering = [owner.id for lo, hi, owner in self._ranges.held if covers(lo, hi, key)]
+            holder = self._exclusive.get(key)
+            if holder is not None and holder.id not in covering:
+                covering.append(holder.id)
+            sharing = sorted(each.id for each in self._shared.get(key, ()))
+            waiting = [each.owner.id for each in self._queues.get(key, ())]
+            waiting += [each.owner.id for each in self._ranges.waiting if covers(each.lo, each.hi, key)]
+            return KeyLocks(tuple(covering), tuple(sharing), tuple(waiting))
+
+    def cancel_wait(self, transaction_id: int) -> bool:
+        """Refuse the transaction what it waits for: QueryCanceled there. False when it does not wait."""
+        with self._mutex:
+            waiter = next((each for each in self._waiters() if each.owner.id == transaction_id), None)
+            if waiter is None:
+                return False
+            self._forget_waiter(waiter)
+            waiter.refusal = errors.QueryCanceled("canceled while it waited for a lock")
+            waiter.gate.release()
+            return True
 
     def close(self) -> None:
         """Refuse everyone who waits."""
         with self._mutex:
             self._is_closed = True
-            waiters: list[Waiter | RangeWaiter] = list(self._ranges.waiting)
-            for queue in self._queues.values():
-                waiters += queue
-            for waiter in waiters:
+            for waiter in self._waiters():
                 waiter.owner.waiting = None
                 waiter.refusal = errors.InterfaceError("the database was closed while waiting for a lock")
                 waiter.gate.release()
@@ -289,9 +265,13 @@ class LockTable:
 
     # Everything below is called with the mutex held.
 
-    def _described(self, owner: LockOwner) -> LockWait:
+    def _waiters(self) -> list[Waiter | RangeWaiter]:
+        return [*self._ranges.waiting, *itertools.chain.from_iterable(self._queues.values())]
+
+    def _described(self, waiter: Waiter | RangeWaiter) -> LockWait:
+        owner = waiter.owner
         in_front = sorted({each.id for each in self._blockers(owner)})
-        return LockWait(owner.id, owner.thread_id, tuple(in_front), owner.lock_timeout_s)
+        return LockWait(owner.id, owner.thread_id, tuple(in_front), owner.lock_timeout_s, wanted(waiter))
 
     def _may_have(self, owner: LockOwner, key: bytes, mode: LockMode) -> bool:
         holder = self._exclusive.get(key)

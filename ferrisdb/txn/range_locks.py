@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from ferrisdb import errors
 
 if TYPE_CHECKING:
-    from ferrisdb.txn.locks import LockOwner
+    from ferrisdb.txn.lock_owner import LockOwner
 
 
 class RangeWaiter:

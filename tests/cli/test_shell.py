@@ -190,6 +190,60 @@ def test_ctrl_c_stops_a_statement_and_the_transaction_it_ran_in(terminal: Termin
     terminal.wait_for("10")
 
 
+def test_two_people_at_one_prompt(terminal: Terminal) -> None:
+    terminal.type("CREATE TABLE t (a INTEGER PRIMARY KEY, n INTEGER);\r")
+    terminal.wait_for("ferris>")
+    terminal.type("INSERT INTO t VALUES (1, 1);\r")
+    terminal.wait_for("ferris>")
+    # the prompt says who is asked, and how he is
+    terminal.type(".session bo\r")
+    terminal.wait_for("bo>")
+    terminal.type("BEGIN;\r")
+    terminal.wait_for("bo*>")
+    terminal.type("UPDATE t SET n = 2;\r")
+    terminal.wait_for("bo*>")
+    terminal.type("ada> BEGIN; SET lock_timeout = '1s';\r")
+    terminal.wait_for("ada  SET")
+    terminal.wait_for("bo*>")
+    terminal.type("ada> UPDATE t SET n = 3;\r")
+    terminal.wait_for("ada  waits for bo: t(1)\n")
+    terminal.wait_for("bo*>")
+    # When a wait ends while a line is typed, the news stand above it, and the line stays whole.
+    terminal.type("SELECT 40 + 2 AS so")
+    terminal.wait_for("so")
+    terminal.wait_for("ada  goes on: ERROR 55P03")
+    terminal.wait_for("bo*>")
+    terminal.type("_much;\r")
+    terminal.wait_for("so_much")
+    terminal.wait_for("42")
+    # When one leaves in the middle, all that is open is rolled back.
+    terminal.wait_for("bo*>")
+    terminal.type(".quit\r")
+    terminal.wait_for("bo  the open transaction was rolled back")
+    assert terminal.wait_for_exit() == 0
+
+
+def test_ctrl_c_brings_the_prompt_back_while_a_session_works(terminal: Terminal) -> None:
+    tables = ", ".join(f"n n{place}" for place in range(5))
+    terminal.type("CREATE TABLE n (i INTEGER); INSERT INTO n VALUES (1),(2),(3),(4),(5),(6),(7),(8),(9);\r")
+    terminal.wait_for("INSERT 9\n")
+    terminal.type("INSERT INTO n SELECT n.i FROM n, n m LIMIT 21;\r")
+    terminal.wait_for("INSERT 21\n")
+    terminal.wait_for("ferris>")
+    terminal.type("a> SELECT 'ready';\r")
+    terminal.wait_for("a  SELECT 1\n")
+    terminal.wait_for("ferris>")
+    terminal.type(f"a> SELECT sum(n0.i * n4.i) * 0 + 4711 AS big FROM {tables};\r")
+    time.sleep(1)
+    terminal.type(CTRL_C)
+    terminal.wait_for("a  goes on; its end will be told\n")
+    terminal.wait_for("ferris>")
+    terminal.type("SELECT 'mean' || 'while';\r")
+    terminal.wait_for("meanwhile")
+    terminal.wait_for("a  goes on: SELECT 1\n")
+    terminal.wait_for("4711")
+
+
 @pytest.mark.parametrize(
     ("text", "finished"),
     [
@@ -204,6 +258,9 @@ def test_ctrl_c_stops_a_statement_and_the_transaction_it_ran_in(terminal: Termin
         ("SELECT ';", False),
         ("SELECT 1; SELECT 2", False),
         ("SELECT 1; -- and so on", True),
+        ("a> SELECT 1", False),
+        ("a> SELECT 1;", True),
+        ("a> .why", True),
     ],
 )
 def test_when_enter_runs_what_was_typed(text: str, finished: bool) -> None:

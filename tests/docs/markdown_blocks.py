@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PROMPT = re.compile(r"^(?:ferris[*!]?> | {3}\.\.\.> ?)")
+_PROMPT = re.compile(r"^(?:[a-z_]\w*(?:[*!]| waits| runs)?> | {3}\.\.\.> ?)")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 
 import ferrisdb
 from ferrisdb.txn.api import LockMode
+from ferrisdb.txn.conflict import KeyRange
 from ferrisdb.txn.lock_waits import LockWait
 from ferrisdb.txn.locks import LockOwner, LockTable
 
@@ -52,8 +53,9 @@ def test_a_wait_names_the_thread_and_all_who_are_in_front() -> None:
     # When somebody asks
     second, third, fourth = waits_of(table, 3)
     # Then each is there, with those who must end first
-    assert second == LockWait(2, threads[0].ident or 0, (1,), None)
-    assert third == LockWait(3, threads[1].ident or 0, (1, 2), 60.0)
+    assert second == LockWait(2, threads[0].ident or 0, (1,), None, KeyRange.of_key(b"k"))
+    assert third == LockWait(3, threads[1].ident or 0, (1, 2), 60.0, KeyRange.of_key(b"k"))
+    assert fourth.what == KeyRange(b"a", b"z")
     assert (fourth.transaction_id, fourth.waits_for[0]) == (4, 1)
     # and once 1 has ended, nobody.
     table.release_all(owner, None)
