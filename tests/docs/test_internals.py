@@ -16,7 +16,10 @@ from test_pages import definitions_in
 ARTICLES = [
     *sorted((ROOT / "docs" / "internals").glob("*.md")),
     ROOT / "docs" / "backup.md",
-    ROOT / "docs" / "isolation" / "laboratory.md",
+    *(
+        ROOT / "docs" / "isolation" / f"{name}.md"
+        for name in ("mvcc", "snapshot-isolation", "serializable", "locks-and-deadlocks", "laboratory")
+    ),
 ]
 HOME = "/home/ada"
 """Where the reader of an article works."""
