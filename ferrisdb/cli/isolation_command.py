@@ -1,8 +1,9 @@
-"""`ferrisdb isolation run | matrix | fuzz`: the laboratory from the command line.
+"""`ferrisdb isolation run | matrix | fuzz | interleavings`: the laboratory from the command line.
 
     run SPEC...      run isolation specs, in the format of PostgreSQL's isolationtester
     matrix           which anomalies the levels let through
     fuzz             random transactions, and the cycles in what they saw
+    interleavings    small transactions in every order, judged by brute force
 
 Each part is imported when it is asked for.
 """
@@ -20,6 +21,7 @@ What a database really does when transactions meet.
   run SPEC...   run isolation specs step by step (PostgreSQL's isolationtester format)
   matrix        anomalies x isolation levels: prevented, allowed, or errored
   fuzz          random transactions against each other, checked for dependency cycles
+  interleavings small transactions in every order of their steps, judged by brute force
 
 `ferrisdb isolation COMMAND --help` tells more."""
 
@@ -55,4 +57,15 @@ def _fuzz(given: list[str]) -> int:
     return run_fuzz(given)
 
 
-_PARTS: dict[str, Callable[[list[str]], int]] = {"run": _run, "matrix": _matrix, "fuzz": _fuzz}
+def _interleavings(given: list[str]) -> int:
+    from ferrisdb.cli.isolation_interleavings import run_interleavings  # noqa: PLC0415
+
+    return run_interleavings(given)
+
+
+_PARTS: dict[str, Callable[[list[str]], int]] = {
+    "run": _run,
+    "matrix": _matrix,
+    "fuzz": _fuzz,
+    "interleavings": _interleavings,
+}

@@ -3,6 +3,7 @@
     run       a spec, step by step, against FerrisDB or another database     runner
     matrix    anomalies x levels: prevented, allowed, or errored             matrix
     fuzz      random transactions, and the cycles in what they saw           fuzz
+    interleavings   small transactions in every order of their steps         exhaustive
 
     spec_parser   text -> Spec                 spec           sessions, steps, permutations
     runner        Spec -> PermutationRun       session_thread one session, one thread

@@ -9,7 +9,8 @@ the one it waits for has ended, with the steps of its own that came due meanwhil
 circle of waiting is rolled back.
 
 The judge tries every serial order of those that committed (`serial_orders`): what each has read and
-what is there at the end must come out. Where the store refused a commit, the same schedule runs
+what is there at the end must come out. The checker says whether the level forbids what is seen.
+Where the store refused a commit, the same schedule runs
 again at `snapshot`, which lets it pass: if those that had committed by then have a serial order
 with it, in which the writes to each key come in the order in which they took effect, then the
 refusal was a false one.
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 
 from ferrisdb.errors import SerializationFailure
 from ferrisdb.isolation.attempt import Attempt
+from ferrisdb.isolation.checker import check, forbidden
 from ferrisdb.isolation.history import History, Outcome, TransactionRecord, Value, Write
 from ferrisdb.isolation.interleaver import closes_a_circle
 from ferrisdb.isolation.serial_orders import serial_order
@@ -50,16 +52,19 @@ class Verdicts:
     refused_falsely: int = 0
     """Of those: the ones whose commit would have left all serializable."""
     unserializable: int = 0
+    forbidden: int = 0
+    """Runs that show an anomaly which the level forbids."""
     examples: list[tuple[Sequence[Program], Schedule, History]] = field(default_factory=list)
-    """The first of the unserializable ones."""
+    """The first that are forbidden, or else the first that are unserializable."""
 
     def __str__(self) -> str:
         share = self.refused_falsely / max(1, self.refused_at_commit)
         return (
-            f"{self.runs:,} runs of {self.transactions:,} transactions, {self.committed:,} committed, "
-            f"{self.refused_at_write:,} refused at a write, {self.refused_at_commit:,} at commit, "
-            f"{self.refused_falsely:,} of those falsely ({share:.2%}); "
-            f"{self.unserializable:,} runs unserializable"
+            f"{self.runs:,} runs of {self.transactions:,} transactions, {self.committed:,} committed\n"
+            f"refused: {self.refused_at_write:,} at a write, {self.refused_at_commit:,} at commit, "
+            f"{self.refused_falsely:,} of those falsely ({share:.2%})\n"
+            f"without a serial order: {self.unserializable:,} runs, "
+            f"{self.forbidden:,} with what the level forbids"
         )
 
 
@@ -89,7 +94,7 @@ class Laboratory:
         self._store: Store | None = None
         self._runs = 0
         self._baseline: Laboratory | None = None
-        self._known: dict[object, bool] = {}
+        self._known: dict[object, tuple[bool, bool]] = {}
         self._known_of: Sequence[Program] = ()
 
     def close(self) -> None:
@@ -111,10 +116,14 @@ class Laboratory:
             else:
                 verdicts.refused_at_commit += 1
                 verdicts.refused_falsely += self._is_false_refusal(programs, schedule, number, run)
-        if not self._is_serializable(programs, run):
-            verdicts.unserializable += 1
-            if len(verdicts.examples) < MAX_EXAMPLES:
-                verdicts.examples.append((programs, schedule, run.history()))
+        is_serializable, is_forbidden = self._judgement(programs, run)
+        verdicts.unserializable += not is_serializable
+        verdicts.forbidden += is_forbidden
+        if is_forbidden and verdicts.forbidden == 1:
+            verdicts.examples.clear()
+        is_example = is_forbidden or not (is_serializable or verdicts.forbidden)
+        if is_example and len(verdicts.examples) < MAX_EXAMPLES:
+            verdicts.examples.append((programs, schedule, run.history()))
         return run
 
     def run(self, programs: Sequence[Program], schedule: Schedule) -> Run:
@@ -144,14 +153,20 @@ class Laboratory:
             StoreSubject(self._store, self.level).load(present)
         return self._store
 
-    def _is_serializable(self, programs: Sequence[Program], run: Run) -> bool:
+    def _judgement(self, programs: Sequence[Program], run: Run) -> tuple[bool, bool]:
+        """Whether there is a serial order, and whether the level forbids what is seen."""
         if programs != self._known_of:
             self._known_of = programs
             self._known.clear()
         outcome = run.outcome()
         known = self._known.get(outcome)
         if known is None:
-            known = self._known[outcome] = serial_order(run.history(), run.final) is not None
+            history = run.history()
+            is_serializable = serial_order(history, run.final) is not None
+            breaks_promise = bool(forbidden(check(history), self.level))
+            if self.level is IsolationLevel.SERIALIZABLE:
+                breaks_promise = breaks_promise or not is_serializable
+            known = self._known[outcome] = is_serializable, breaks_promise
         return known
 
     def _is_false_refusal(

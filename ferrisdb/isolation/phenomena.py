@@ -78,7 +78,7 @@ class Anomaly(enum.Enum):
     )
     LOST_UPDATE = (
         "lost update",
-        "two transactions read a value and both replaced it: one of the changes is gone",
+        "two transactions read one value and both replaced it, the second without having seen the first",
         "P4 in Berenson et al. 1995; a G-single",
     )
     G_SINGLE = (

@@ -27,8 +27,9 @@ some 50 times fewer interleavings of three transactions to run.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator, Sequence
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement, islice, product
 
 from ferrisdb.immutable import immutable
 from ferrisdb.isolation.history import Value, Write
@@ -42,13 +43,18 @@ Program = tuple[str, ...]
 """Operations by their short names."""
 OPERATIONS: Program = ("r(x)", "r(y)", "w(x)", "w(y)", "s")
 Schedule = tuple[int, ...]
+ProgramSet = tuple[Program, ...]
+
+SIZES = ((2, 4), (3, 3))
+"""Transactions, and operations of each."""
+SCHEDULES_PER_SET = 6
 
 
 def all_programs(length: int) -> list[Program]:
     return list(product(OPERATIONS, repeat=length))
 
 
-def all_sets(count: int, length: int) -> Iterator[tuple[Program, ...]]:
+def all_sets(count: int, length: int) -> Iterator[ProgramSet]:
     """Every set of `count` programs of `length` operations, in which one may stand twice."""
     return combinations_with_replacement(all_programs(length), count)
 
@@ -138,6 +144,31 @@ def _footprints(program: Program) -> list[_Footprint]:
         written |= writes
         footprints.append(_Footprint(frozenset(reads), frozenset(writes), False, place == 0))
     return [*footprints, _Footprint(frozenset(), frozenset(written), True, False)]
+
+
+def every_run(
+    count: int, length: int, part: int = 1, parts: int = 1
+) -> Iterator[tuple[ProgramSet, Schedule]]:
+    """All sets in all interleavings that are not the same; of several parts one.
+
+    Of two transactions, reads meet writes; of three they do not, or there would be too many.
+    """
+    for programs in islice(all_sets(count, length), part - 1, None, parts):
+        for schedule in distinct_interleavings(programs, reads_meet_writes=count == 2):
+            yield programs, schedule
+
+
+def some_runs(count: int, length: int, runs: int, seed: int) -> Iterator[tuple[ProgramSet, Schedule]]:
+    """A sample of all sets and all interleavings, a few interleavings of each set."""
+    dice = random.Random(f"{count} {length} {seed}")
+    known = all_programs(length)
+    programs: ProgramSet = ()
+    for number in range(runs):
+        if number % SCHEDULES_PER_SET == 0:
+            programs = tuple(dice.choices(known, k=count))
+        schedule = [transaction for transaction in range(count) for _ in range(length + 1)]
+        dice.shuffle(schedule)
+        yield programs, tuple(schedule)
 
 
 def plan_of(number: int, program: Program) -> Plan:

@@ -13,7 +13,6 @@ find nothing. An error that tells of a broken rule of FerrisDB's own is a find, 
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,7 +24,7 @@ from ferrisdb.errors import InternalError
 from ferrisdb.isolation.checker import check, forbidden
 from ferrisdb.isolation.exhaustive import Laboratory
 from ferrisdb.isolation.fuzz import ferrisdb_in_memory, run_round
-from ferrisdb.isolation.small_programs import all_programs
+from ferrisdb.isolation.small_programs import some_runs
 from ferrisdb.isolation.workload import WorkloadKind
 from ferrisdb.txn import serializable
 from ferrisdb.txn.api import IsolationLevel
@@ -38,8 +37,7 @@ from scheduled_sessions import ScheduledSessions
 
 TRANSACTIONS = 250
 SCHEDULED_TRANSACTIONS = 80
-PROGRAM_SETS = 80
-SCHEDULES_PER_SET = 8
+RUNS = 700
 ATTEMPTS = 6
 
 Detector = tuple[str, Callable[[int], str | None]]
@@ -61,20 +59,14 @@ def scheduled_histories(kind: WorkloadKind, level: IsolationLevel, seed: int) ->
 
 
 def judged_interleavings(count: int, length: int, seed: int) -> str | None:
-    dice = random.Random(seed)
-    programs = all_programs(length)
     laboratory = Laboratory(IsolationLevel.SERIALIZABLE)
     try:
-        for _ in range(PROGRAM_SETS):
-            chosen = [dice.choice(programs) for _ in range(count)]
-            for _ in range(SCHEDULES_PER_SET):
-                schedule = [number for number in range(count) for _ in range(length + 1)]
-                dice.shuffle(schedule)
-                laboratory.judge(chosen, tuple(schedule))
-                if laboratory.verdicts.unserializable:
-                    return "no serial order"
-                if laboratory.verdicts.refused_falsely:
-                    return "refused though there is a serial order"
+        for programs, schedule in some_runs(count, length, RUNS, seed):
+            laboratory.judge(programs, schedule)
+            if laboratory.verdicts.unserializable:
+                return "no serial order"
+            if laboratory.verdicts.refused_falsely:
+                return "refused though there is a serial order"
     finally:
         laboratory.close()
     return None
