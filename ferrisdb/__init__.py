@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         IntegrityError,
         InterfaceError,
         InternalError,
+        LockNotAvailable,
         NotSupportedError,
         OperationalError,
         ProgrammingError,
@@ -91,6 +92,7 @@ __all__ = [
     "InterfaceError",
     "InternalError",
     "IsolationLevel",
+    "LockNotAvailable",
     "NotSupportedError",
     "OperationalError",
     "ProgrammingError",
@@ -128,8 +130,8 @@ _HOMES = {
     "api.rows": "Rows",
     "api.transaction": "Savepoint Transaction",
     "errors": "errors CommitUnknown CorruptionError DataError DatabaseError DatabaseLocked DeadlockDetected "
-    "Error IntegrityError InterfaceError InternalError NotSupportedError OperationalError "
-    "ProgrammingError Retryable SerializationFailure Warning",
+    "Error IntegrityError InterfaceError InternalError LockNotAvailable NotSupportedError "
+    "OperationalError ProgrammingError Retryable SerializationFailure Warning",
     "events": "events",
     "storage.options": "Durability",
     "txn.api": "IsolationLevel",

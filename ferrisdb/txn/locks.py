@@ -172,7 +172,7 @@ class LockTable:
             f"canceled: transaction {owner.id} has waited {owner.lock_timeout_s:g} s for a lock, which is"
             " its lock timeout",
             detail=f"it waited for transaction {', '.join(map(str, in_front))}",
-            hint="the transaction is still open: try again, or roll it back; lock_timeout sets the time",
+            hint="lock_timeout sets the time; it may be tried again once that transaction is over",
         )
 
     def release_all(self, owner: LockOwner, commit_timestamp: int | None) -> None:
