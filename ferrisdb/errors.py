@@ -321,6 +321,24 @@ class SnapshotTooOld(Retryable):
     sqlstate = "72000"
 
 
+class PastNotKept(SnapshotTooOld):
+    """The moment that was asked for is not kept any more. `oldest_version` is the oldest that is."""
+
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: int | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+        oldest_version: int = 0,
+    ) -> None:
+        super().__init__(message, position=position, detail=detail, hint=hint)
+        self.oldest_version = oldest_version
+
+
 class Unavailable(Retryable):
     sqlstate = "08006"
 

@@ -14,6 +14,7 @@ threads may call them at once. What must hold together belongs into a transactio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -32,7 +33,7 @@ from ferrisdb.api.retrying import Retrying
 from ferrisdb.api.rows import Rows
 from ferrisdb.api.statements import Parameters, Row, Statements
 from ferrisdb.api.transaction import SQL_KEYS, Transaction, drain
-from ferrisdb.errors import ProgrammingError
+from ferrisdb.errors import InvalidParameterValue, ProgrammingError
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.event_hub import Subscription
@@ -40,7 +41,7 @@ from ferrisdb.storage.events import Event
 from ferrisdb.storage.options import CompactionStyle, Compression, Durability, MemtableKind, RecoveryMode
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
-from ferrisdb.txn.api import IsolationLevel
+from ferrisdb.txn.api import CommitToken, IsolationLevel
 from ferrisdb.txn.lock_waits import LockWait
 from ferrisdb.txn.looking import LookAtKey, OpenTransaction
 
@@ -109,8 +110,8 @@ class Database(Retrying):
             Statements(self._lease, level),
             level,
             read_only,
-            one_of(Durability, durability, "durability"),
-            checked_timeout(lock_timeout_s),
+            durability=one_of(Durability, durability, "durability"),
+            lock_timeout_s=checked_timeout(lock_timeout_s),
         )
 
     def transaction(
@@ -128,6 +129,41 @@ class Database(Retrying):
         return self.begin(
             isolation, read_only=read_only, durability=durability, lock_timeout_s=lock_timeout_s
         )
+
+    def snapshot(self, as_of: int | datetime | None = None) -> Transaction:
+        """The database as it is now, or as it was: a read-only transaction, for `with`.
+
+            with db.snapshot(as_of=datetime.now(UTC) - timedelta(hours=1)) as then:
+                then.query("SELECT balance FROM account WHERE id = 1")
+
+        `as_of` is a `version`, or a time, which is UTC where it does not say. All that is read, the
+        tables' definitions included, is of that one moment, for as long as the snapshot is open.
+
+        Raises PastNotKept (a SnapshotTooOld) for what is older than `retention_s` keeps, naming the
+        oldest version that can be read; InvalidParameterValue for the future, and for a time of which
+        nobody has noted the version.
+        """
+        self._lease.require_usable()
+        store = self._lease.engine.store
+        if as_of is None:
+            version = store.version
+        elif isinstance(as_of, datetime):
+            from ferrisdb.query.past import seconds_of  # noqa: PLC0415
+
+            version = store.token_at(seconds_of(as_of))
+        elif type(as_of) is int:
+            version = CommitToken(as_of)
+        else:
+            raise InvalidParameterValue(f"as_of is a version or a datetime, not {type(as_of).__name__}")
+        level = IsolationLevel.SNAPSHOT
+        return Transaction(Statements(self._lease, level), level, True, as_of=version)
+
+    @property
+    def version(self) -> int:
+        """The number of the newest commit that everybody sees, for `snapshot(as_of=...)` and
+        `AS OF VERSION`. It grows with each commit."""
+        self._lease.require_usable()
+        return self._lease.engine.store.version
 
     def connect(
         self, autocommit: bool = False, *, isolation: IsolationLevel | str | None = None
@@ -317,6 +353,7 @@ def open(
     compaction: CompactionStyle | str | None = None,
     compression: Compression | str | None = None,
     expire: Mapping[bytes, float] | None = None,
+    retention_s: float | None = None,
     recovery: RecoveryMode | str | None = None,
     max_transaction_bytes: int | None = None,
     max_open_transactions: int | None = None,
@@ -345,6 +382,10 @@ def open(
     `expire` gives prefixes of keys, as `put` takes them, and how many seconds after their
     commit the values may vanish: not exactly then, but when the files are tidied up.
 
+    `retention_s` keeps the past: whatever was there within so many seconds can be read as it was
+    then (`AS OF`, `db.snapshot`), by whoever opens the database as long as each opens it with
+    a retention. Without it only what open transactions read is kept.
+
     `recovery` says what to do with a log whose end is not whole: "tolerate tail" (the default)
     cuts off what a crash has torn, "strict" refuses it, "salvage" also opens one that is damaged
     elsewhere, and `recovery_report` tells what is lost.
@@ -370,6 +411,7 @@ def open(
         "compaction": one_of(CompactionStyle, compaction, "compaction style"),
         "compression": one_of(Compression, compression, "compression"),
         "expiries": None if expire is None else expiries_of(expire),
+        "retention_s": retention_s,
         "recovery_mode": one_of(RecoveryMode, recovery, "recovery mode"),
         "max_transaction_bytes": max_transaction_bytes,
         "max_open_transactions": max_open_transactions,

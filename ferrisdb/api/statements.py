@@ -29,7 +29,7 @@ from ferrisdb.query.guard import Guard
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import Result, Session, SessionStatus
 from ferrisdb.storage.options import Durability
-from ferrisdb.txn.api import IsolationLevel, Transaction
+from ferrisdb.txn.api import CommitToken, IsolationLevel, Transaction
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -97,15 +97,21 @@ class Statements:
         read_only: bool = False,
         durability: Durability | None = None,
         lock_timeout_s: float | None = None,
+        as_of: CommitToken | None = None,
     ) -> None:
         """What is not said is as the session's settings say.
 
-        Raises ActiveTransaction, NotSupportedError.
+        Raises ActiveTransaction, NotSupportedError; with `as_of`, PastNotKept and
+        InvalidParameterValue.
         """
         self.lease.require_usable()
         if self._session is not None or self._transaction is not None:
             self._use_session().begin(
-                isolation, read_only=read_only, durability=durability, lock_timeout_s=lock_timeout_s
+                isolation,
+                read_only=read_only,
+                durability=durability,
+                lock_timeout_s=lock_timeout_s,
+                as_of=as_of,
             )
             self._watch_for_idleness()
             return
@@ -114,7 +120,7 @@ class Statements:
             self.lease.require_usable()  # Once more: whoever releases it looks here within the guard.
             engine.shared.end_abandoned()
             level = isolation or self._isolation
-            begun = engine.store.begin(level, read_only=read_only, durability=durability)
+            begun = engine.store.begin(level, read_only=read_only, durability=durability, as_of=as_of)
             begun.lock_timeout_s = lock_timeout_s
             self._transaction = begun
             self._begun_at = engine.shared.clock()

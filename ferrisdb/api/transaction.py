@@ -34,7 +34,7 @@ from ferrisdb.immutable import immutable
 from ferrisdb.query.schema import Table
 from ferrisdb.query.session import SessionStatus
 from ferrisdb.storage.options import Durability
-from ferrisdb.txn.api import IsolationLevel
+from ferrisdb.txn.api import CommitToken, IsolationLevel
 from ferrisdb.txn.api import Transaction as StoreTransaction
 
 T = TypeVar("T")
@@ -57,13 +57,21 @@ class Transaction:
         statements: Statements,
         isolation: IsolationLevel,
         read_only: bool,
+        *,
         durability: Durability | None = None,
         lock_timeout_s: float | None = None,
+        as_of: CommitToken | None = None,
     ) -> None:
         self._statements = statements
         self._savepoints = 0
         self._is_in_with_block = False
-        statements.begin(isolation, read_only=read_only, durability=durability, lock_timeout_s=lock_timeout_s)
+        statements.begin(
+            isolation,
+            read_only=read_only,
+            durability=durability,
+            lock_timeout_s=lock_timeout_s,
+            as_of=as_of,
+        )
 
     @property
     def is_open(self) -> bool:

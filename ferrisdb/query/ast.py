@@ -454,11 +454,21 @@ class DropIndex:
 
 
 @immutable
+class Moment:
+    """AS OF VERSION n, or AS OF TIMESTAMP '...'. `position` is that of the value."""
+
+    is_version: bool
+    value: int | str | Parameter
+    position: int
+
+
+@immutable
 class Begin:
     isolation: IsolationLevel | None
     is_read_only: bool | None
     """None where it is not said, which is READ WRITE where the store can be written."""
     position: int
+    as_of: Moment | None = None
 
 
 @immutable
@@ -544,8 +554,18 @@ class Explain:
     position: int
 
 
+@immutable
+class PastQuery:
+    """A statement that reads the database as it was."""
+
+    statement: Query | Explain
+    as_of: Moment
+    position: int
+
+
 Statement = (
     Query
+    | PastQuery
     | Insert
     | Update
     | Delete

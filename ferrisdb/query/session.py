@@ -31,6 +31,7 @@ from ferrisdb.errors import (
     SerializationFailure,
 )
 from ferrisdb.query import ast
+from ferrisdb.query.bind.coercion import located
 from ferrisdb.query.conflict_words import explain_in_words
 from ferrisdb.query.define.statements import SchemaStatement, schema_word
 from ferrisdb.query.guard import Guard
@@ -46,7 +47,7 @@ from ferrisdb.query.statement_runner import ParameterRow, StatementRunner, check
 from ferrisdb.query.transaction_state import SessionStatus, TransactionState
 from ferrisdb.storage.options import Durability
 from ferrisdb.storage.yield_points import reach
-from ferrisdb.txn.api import IsolationLevel, Store, Transaction
+from ferrisdb.txn.api import CommitToken, IsolationLevel, Store, Transaction
 
 __all__ = ["Result", "ResultColumn", "Session", "SessionStatus", "SharedState"]
 
@@ -151,6 +152,7 @@ class Session:
         read_only: bool = False,
         durability: Durability | None = None,
         lock_timeout_s: float | None = None,
+        as_of: CommitToken | None = None,
     ) -> None:
         """Open a transaction; what is not said is as the settings say.
 
@@ -158,7 +160,7 @@ class Session:
         """
         with self._guard:
             self._check_usable()
-            self._begin(isolation, read_only or None, durability)
+            self._begin(isolation, read_only or None, durability, as_of)
             self._limit_waits(lock_timeout_s)
 
     def begin_statement(self, text: str) -> None:
@@ -243,6 +245,8 @@ class Session:
                 parsed, "SELECT FOR UPDATE", lambda runner: runner.locking_query(parsed, given)
             )
             return Result("SELECT", prepared.plan.columns, ready=rows)
+        if isinstance(syntax, ast.PastQuery):
+            return self._query_past(parsed, syntax, given)
         if isinstance(syntax, (ast.Query, ast.Explain)):
             return self._query(parsed, given)
         if isinstance(syntax, ChangeStatement):
@@ -260,7 +264,7 @@ class Session:
             self._open_state("LOCK TABLE")
             self._writing(parsed, "LOCK TABLE", lambda runner: runner.lock_tables(syntax))
             return Result("LOCK TABLE")
-        return Result(self._control(syntax))
+        return Result(self._control(syntax, given))
 
     def _execute_many(self, parsed: ParsedStatement, rows: Iterable[ParameterRow]) -> int:
         syntax = parsed.syntax
@@ -287,8 +291,19 @@ class Session:
             state.watch(result)
         return result
 
+    def _query_past(self, parsed: ParsedStatement, syntax: ast.PastQuery, given: Parameters) -> Result:
+        # What is only asked in the past is loaded only for that.
+        from ferrisdb.query.past import begin_past, present_of  # noqa: PLC0415
+
+        present = present_of(parsed, syntax, given)
+        self._shared.end_abandoned()
+        return self._query_in(begin_past(self._store, syntax.as_of, given), present, given)
+
     def _query_alone(self, parsed: ParsedStatement, given: Parameters) -> Result:
-        transaction = self._begin_alone(parsed.sql, read_only=True)
+        return self._query_in(self._begin_alone(parsed.sql, read_only=True), parsed, given)
+
+    def _query_in(self, transaction: Transaction, parsed: ParsedStatement, given: Parameters) -> Result:
+        """In a transaction that nobody else has, and that ends with its rows."""
         shared = self._shared
         runner = StatementRunner(shared, transaction, shared.clock())
 
@@ -340,12 +355,10 @@ class Session:
 
     # --- transactions -------------------------------------------------------------------
 
-    def _control(self, syntax: ControlStatement) -> str:
+    def _control(self, syntax: ControlStatement, given: Parameters) -> str:
         """BEGIN and its kin; the tag."""
         if isinstance(syntax, ast.Begin):
-            if syntax.is_read_only is False and self._store.is_read_only:
-                raise ReadOnlyStore("begin a transaction READ WRITE")
-            self._begin(syntax.isolation, syntax.is_read_only)
+            self._begin_as_said(syntax, given)
             return "BEGIN"
         if isinstance(syntax, ast.Commit):
             return "COMMIT" if self._commit() else "ROLLBACK"
@@ -361,8 +374,25 @@ class Session:
         self._open_state("RELEASE SAVEPOINT").release(syntax.name)
         return "RELEASE"
 
+    def _begin_as_said(self, syntax: ast.Begin, given: Parameters) -> None:
+        if syntax.is_read_only is False and self._store.is_read_only:
+            raise ReadOnlyStore("begin a transaction READ WRITE")
+        if syntax.as_of is None:
+            self._begin(syntax.isolation, syntax.is_read_only)
+            return
+        from ferrisdb.query.past import check_level, version_of  # noqa: PLC0415
+
+        check_level(syntax.isolation)
+        with located(syntax.as_of.position):
+            as_of = version_of(syntax.as_of, given, self._store)
+            self._begin(syntax.isolation, True, as_of=as_of)
+
     def _begin(
-        self, isolation: IsolationLevel | None, read_only: bool | None, durability: Durability | None = None
+        self,
+        isolation: IsolationLevel | None,
+        read_only: bool | None,
+        durability: Durability | None = None,
+        as_of: CommitToken | None = None,
     ) -> None:
         if self._state is not None:
             raise ActiveTransaction(
@@ -374,7 +404,7 @@ class Session:
         level = isolation or settings.default_transaction_isolation
         if read_only is None:
             read_only = settings.default_transaction_read_only
-        transaction = self._store.begin(level, read_only=read_only, durability=durability)
+        transaction = self._store.begin(level, read_only=read_only, durability=durability, as_of=as_of)
         runner = StatementRunner(self._shared, transaction, self._shared.clock())
         self._state = TransactionState(transaction, runner, self.settings)
         self._state.apply_settings()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ferrisdb.query.transaction_state import TransactionState
 
 _LEVEL, _READ_ONLY = OF_TRANSACTION
+CURRENT_VERSION = "current_version"
+"""The number of the newest commit, for AS OF VERSION. Nothing to be set."""
 
 
 class SettingStatements:
@@ -76,6 +78,8 @@ class SettingStatements:
 
     def _shown(self, name: ast.Name, state: TransactionState | None) -> str:
         now = self._settings.current
+        if name.text == CURRENT_VERSION:
+            return str(self._store.version)
         if name.text == _LEVEL:
             return show_level(state.transaction.isolation if state else now.default_transaction_isolation)
         if name.text == _READ_ONLY:

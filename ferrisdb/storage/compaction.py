@@ -3,7 +3,7 @@
     a table of level 0 is there (flush)
       |
       1  pick        tables that are out of shape, or have      compaction_picker, _tiered, expiry,
-                     what nobody can read any more              range_garbage
+                     what nobody can read any more              range_garbage, version_garbage
       2  run         a child process merges them               compaction_runner, _job, _worker
       3  rename      outputs get their names; sync the folder        compaction_outputs
       4  manifest    ONE edit, synced: inputs out, outputs in  <- before it the old tables count,
@@ -20,15 +20,21 @@ on, only slower; `compaction_error` in the statistics says why. When 4 itself fa
 say whether the edit is on the disk: then the outputs stay, and the store refuses writes, as
 after any failed sync of the manifest.
 
-No version is lost that somebody may read. The watermark, the oldest snapshot in use, is
-asked for first, and only then the inputs are chosen. A snapshot that is open at that moment
-is at or above it. One that is taken later is the newest visible timestamp of a later moment,
-and so it is not below it either: visible timestamps only grow, and the store of transactions
-reads and registers one in a single step. So nobody will ever read below the watermark, and
-what `collect` keeps is enough for everybody else. Nor can a tombstone be missed: it goes only
-when no deeper level can have its key. Those levels cannot change meanwhile: there is one
-compaction at a time, a flush only adds to level 0, whose versions are newer, and tables that are
-ingested keep out of the way (`placement`).
+No version is lost that somebody may read. The snapshots to be kept are asked for first, and only
+then the inputs are chosen. A snapshot that is open at that moment is in the list, or above its
+end, the floor, which is at most the newest visible timestamp of that moment. One that is taken
+later is the newest visible timestamp of a later moment, and so it is at or above the floor:
+visible timestamps only grow, and the store of transactions reads and registers one in a single
+step. Who asks for the past is let in at or above every floor that was ever given here, or where
+somebody reads already, and that, too, is looked up and registered in a single step. So nobody
+will ever read at another moment, and what `collect` keeps is enough for all of them. (The
+watermark, below which nobody reads at all, is the first of the list.) Nor can a tombstone be
+missed: it goes only when no deeper level can have its key. Those levels cannot change meanwhile:
+there is one compaction at a time, a flush only adds to level 0, whose versions are newer, and
+tables that are ingested keep out of the way (`placement`).
+
+The floor is in the edit of the manifest, too (`collected_below`). What is gone is gone for the next
+process, which may have been told to keep the past of an hour.
 
 One flush at a time and one compaction at a time share the manifest, whose lock orders them.
 
@@ -53,7 +59,7 @@ from ferrisdb.storage.compaction_checks import check_counts
 from ferrisdb.storage.compaction_filter import Expired, FilterFailed
 from ferrisdb.storage.compaction_job import CompactionJob, CompactionResult
 from ferrisdb.storage.compaction_outputs import open_outputs, remove_outputs
-from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker, Picker, has_more_to_collect
+from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker, Picker
 from ferrisdb.storage.compaction_runner import CompactionRunner, Stopped
 from ferrisdb.storage.compaction_tiered import TieredPicker
 from ferrisdb.storage.env import Env
@@ -67,18 +73,18 @@ from ferrisdb.storage.obsolete_tables import ObsoleteTables, Unread
 from ferrisdb.storage.options import CompactionStyle, StorageOptions
 from ferrisdb.storage.placement import Placement
 from ferrisdb.storage.range_garbage import RangeGarbage, tombstones_over
-from ferrisdb.storage.retention import Retention
+from ferrisdb.storage.retention import Retention, Snapshots
 from ferrisdb.storage.sources import LiveSources, Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.statistics import CompactionStatistics
+from ferrisdb.storage.version_garbage import VersionGarbage
 
 MAX_ATTEMPTS: Final = 5
 FIRST_PAUSE_S: Final = 0.1
 """Before the second attempt; each time four times as long, some nine seconds in all."""
 
 LOOK_AGAIN_S: Final = 1.0
-"""Between two looks at the oldest snapshot, while it holds a deleted range, or something in the
-last level."""
+"""Between two looks at the snapshots, while they hold a deleted range, or old versions."""
 
 
 class Compactor:
@@ -96,8 +102,9 @@ class Compactor:
         cache: BlockCache,
         clock: CommitClock,
     ) -> None:
-        self.oldest_snapshot: Callable[[], int] | None = None
-        """What no reader, now or later, reads below. Until it is set every version is kept."""
+        self.snapshots_to_keep: Callable[[int], Snapshots] | None = None
+        """Given what is retained for its age: where readers are, and from where on anybody may come.
+        Until it is set every version is kept."""
         self.statistics = CompactionStatistics()
         self._env = env
         self._folder = folder
@@ -108,9 +115,15 @@ class Compactor:
         self._cache = cache
         is_tiered = options.compaction is CompactionStyle.TIERED
         self._range_garbage = RangeGarbage()
+        self._version_garbage = VersionGarbage()
         self._picker: Picker = TieredPicker(options) if is_tiered else CompactionPicker(options)
         self.expiry = ExpiryWatch(options, manifest, clock)
         self.retention = Retention(options, manifest, clock)
+        # Where an older version has written the manifest, it may have collected all that it could.
+        state = manifest.state
+        self.collected_below = (
+            state.last_timestamp if state.collected_below is None else state.collected_below
+        )
         # None wakes the thread: to look at the tree, or to stop.
         self._events: SimpleQueue[Unread | None] = SimpleQueue()
         self._obsolete = ObsoleteTables(env, folder, cache, self._events.put)
@@ -233,9 +246,9 @@ class Compactor:
 
     def _waits_for_readers(self) -> bool:
         # A function of its own for the same reason as `_pick`.
-        if self.oldest_snapshot is None:
+        if self.snapshots_to_keep is None:
             return False
-        return has_more_to_collect(self._sources.now)
+        return self._version_garbage.has_more_to_collect(self._sources.now)
 
     def _take_note(self, event: Unread | None) -> None:
         try:
@@ -305,75 +318,79 @@ class Compactor:
 
     def _compact_once(self) -> bool:
         """Whether there was something to do."""
-        # First the watermark, then the inputs: see above.
-        oldest = self.oldest_snapshot
-        watermark = 0 if oldest is None else self.retention.watermark(oldest)
+        # First the snapshots, then the inputs: see above.
+        ask = self.snapshots_to_keep
+        snapshots = () if ask is None else ask(self.retention.retained_from())
         expired = self.expiry.expired()
         with self.placement.lock:
-            compaction = self._pick(watermark, expired)
+            compaction = self._pick(snapshots, expired)
             if compaction is None:
                 return False
             self.placement.keep_out(compaction.inputs)
         try:
-            self._perform(compaction, watermark, expired)
+            self._perform(compaction, snapshots, expired)
         finally:
             self.placement.open_again()
         return True
 
-    def _perform(self, compaction: Compaction, watermark: int, expired: Expired) -> None:
+    def _perform(self, compaction: Compaction, snapshots: Snapshots, expired: Expired) -> None:
         if compaction.is_drop:
-            self._drop(compaction, watermark)
+            self._drop(compaction, snapshots)
             return
         if compaction.is_move and not self._must_be_filtered(compaction):
-            self._change_tree(compaction, compaction.inputs, watermark=0)
+            self._change_tree(compaction, compaction.inputs, ())
             self.statistics.moves += len(compaction.inputs)
             return
         self.statistics.is_running = True
         try:
-            self._rewrite(compaction, watermark, expired)
+            self._rewrite(compaction, snapshots, expired)
         finally:
             self.statistics.is_running = False
 
-    def _settle_ranges(self, sources: Sources, watermark: int) -> None:
+    def _settle_ranges(self, sources: Sources, snapshots: Snapshots) -> None:
         """Forget the range tombstones that hide nothing in any table."""
-        settled = self._range_garbage.settled(sources, watermark)
+        settled = self._range_garbage.settled(sources, snapshots[0] if snapshots else 0)
         if settled:
-            self._apply(ManifestEdit(settled_ranges=settled, collected_below=watermark or None))
+            collected_below = self._collected_up_to(snapshots)
+            self._apply(ManifestEdit(settled_ranges=settled, collected_below=collected_below))
             self._sources.remove_range_tombstones(settled)
 
-    def _drop(self, compaction: Compaction, watermark: int) -> None:
-        self._change_tree(compaction, (), watermark)
+    def _drop(self, compaction: Compaction, snapshots: Snapshots) -> None:
+        self._change_tree(compaction, (), snapshots)
         self._obsolete.add(compaction.inputs)
         self.statistics.dropped_tables += len(compaction.inputs)
         entry_counts = (table.properties.entry_count for table in compaction.inputs)
         self.statistics.collected_versions += sum(entry_counts)
 
-    def _pick(self, watermark: int, expired: Expired) -> Compaction | None:
+    def _pick(self, snapshots: Snapshots, expired: Expired) -> Compaction | None:
         # A function of its own, so that nobody holds the sources while the compaction runs: a
         # memtable that is flushed meanwhile could not be freed.
         sources = self._sources.now
+        watermark = snapshots[0] if snapshots else 0
         compaction = (
             self._range_garbage.pick_first(sources, watermark)
             or self._picker.pick(sources, watermark)
             or self.expiry.pick(sources, watermark, expired)
             or self._range_garbage.pick(sources, watermark)
+            or self._version_garbage.pick(sources, snapshots)
         )
         if sources.range_tombstones.all:
-            self._settle_ranges(sources, watermark)
+            self._settle_ranges(sources, snapshots)
         return compaction
 
     def _must_be_filtered(self, compaction: Compaction) -> bool:
         """What lies in the last level may never be compacted again, and so never be asked about."""
         return self._options.compaction_filter is not None and compaction.output_level == LAST_LEVEL
 
-    def _rewrite(self, compaction: Compaction, watermark: int, expired: Expired) -> None:
+    def _rewrite(self, compaction: Compaction, snapshots: Snapshots, expired: Expired) -> None:
         account = CompactionAccount(self._sources.events, compaction)
         try:
-            outputs, result = self._merge(compaction, watermark, expired)
+            outputs, result = self._merge(compaction, snapshots, expired)
         except BaseException as error:
             # Told as over also when the database is closed meanwhile: what started ends.
             account.failed("the database is being closed" if isinstance(error, Stopped) else _reason(error))
             raise
+        self._version_garbage.note_collected(outputs, snapshots, has_old_versions=result.old_count > 0)
         self.statistics.compactions += 1
         self.statistics.read_bytes += compaction.input_bytes
         self.statistics.written_bytes += sum(table.properties.file_bytes for table in outputs)
@@ -382,10 +399,10 @@ class Compactor:
         account.finished(outputs, result.collected_count, in_child=self._runner.was_in_child)
 
     def _merge(
-        self, compaction: Compaction, watermark: int, expired: Expired
+        self, compaction: Compaction, snapshots: Snapshots, expired: Expired
     ) -> tuple[Sequence[SSTableReader], CompactionResult]:
         """The new tables, which are read now, and what became of the versions."""
-        job = self._job(compaction, watermark, expired)
+        job = self._job(compaction, snapshots, expired)
         numbers: list[int] = []
         try:
             result = self._runner.run(job, compaction.input_bytes)
@@ -396,20 +413,22 @@ class Compactor:
             remove_outputs(self._env, job, numbers)
             raise
         # From here on the outputs may be named by the manifest, and must stay whatever happens.
-        self._change_tree(compaction, outputs, watermark)
+        self._change_tree(compaction, outputs, snapshots)
         self._obsolete.add(compaction.inputs)
         return outputs, result
 
-    def _job(self, compaction: Compaction, watermark: int, expired: Expired) -> CompactionJob:
+    def _job(self, compaction: Compaction, snapshots: Snapshots, expired: Expired) -> CompactionJob:
         return CompactionJob(
             folder=self._folder,
             sources=[[table.number for table in run] for run in compaction.runs],
             output_mark=os.urandom(4).hex(),
             table_bytes=self._options.table_bytes,
             block_bytes=self._options.block_bytes,
-            watermark=watermark,
+            snapshots=snapshots,
             deeper=compaction.deeper,
-            deleted_ranges=tombstones_over(compaction.inputs, self._sources.now, watermark),
+            deleted_ranges=tombstones_over(
+                compaction.inputs, self._sources.now, snapshots[-1] if snapshots else 0
+            ),
             expired=expired,
             compaction_filter=self._options.compaction_filter,
             compression=self._options.compression.value,
@@ -419,19 +438,27 @@ class Compactor:
 
     # --- the step from the old tables to the new ones
 
-    def _change_tree(self, compaction: Compaction, added: Sequence[SSTableReader], watermark: int) -> None:
-        """`watermark` is that of the versions that were dropped; 0 when none were."""
+    def _change_tree(
+        self, compaction: Compaction, added: Sequence[SSTableReader], snapshots: Snapshots
+    ) -> None:
+        """`snapshots`: by which something was collected; none where nothing was."""
         level = compaction.output_level
         removed = [table.number for table in compaction.inputs]
         edit = ManifestEdit(
             added=tuple(describe_table(table, table.number, level) for table in added),
             removed=tuple(removed),
-            collected_below=watermark or None,
+            collected_below=self._collected_up_to(snapshots),
         )
         self._apply(edit)
         with self._sources.changed:
             self._sources.replace_tables(removed, level, added)
             self.backpressure.note_change()
+
+    def _collected_up_to(self, snapshots: Snapshots) -> int | None:
+        if not snapshots:
+            return None
+        self.collected_below = max(self.collected_below, snapshots[-1])
+        return self.collected_below
 
     def _apply(self, edit: ManifestEdit) -> None:
         try:

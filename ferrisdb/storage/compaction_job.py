@@ -1,12 +1,12 @@
 """The work of a compaction: tables in, tables out, and what nobody can read any more is gone.
 
     source 0   level 0, newest   [ a9 a7  c8 ]
-    source 1   level 0, older    [ a5  b4 ]          watermark 7: nobody reads below it
-    source 2   level 6           [ a2  b1  c3  d2x ]        x is a tombstone
+    source 1   level 0, older    [ a5  b4 ]          snapshots 3 and 7: one reads at 3, others
+    source 2   level 6           [ a2  b1  c3  d2x ]    may from 7 on. x is a tombstone
                  |
     merge      a9 a7 a5 a2   b4 b1   c8 c3   d2x
-    collect    a9 a7         b4      c8 c3           d2x goes, as no deeper level has a d
-    write      [ a9 a7 b4 ]  [ c8 c3 ]               cut between keys
+    collect    a9 a7    a2   b4 b1   c8 c3           d2x goes, as no deeper level has a d
+    write      [ a9 a7 a2 b4 b1 ]   [ c8 c3 ]        cut between keys
 
 A job is plain data, so that a child process can do it (`compaction_worker`), or a thread.
 It reads immutable files and writes new ones under names that mean nothing yet; nobody sees
@@ -20,10 +20,19 @@ of each key, as a run has all versions of its keys that its source has. Rows are
 their keys alone, and the sort is stable: sources come newest first, so of each key newer
 versions stay before older ones. A row costs about one and a half microseconds in all.
 
-Of each key, collecting keeps every version above the watermark, and the newest at or below
-it, which is what a reader at the watermark sees. Is that one a tombstone, and does no deeper
-level have the key, then nothing is there to be hidden, and it goes too. Before that go all
-versions that a deleted range hides.
+Of each key, collecting keeps what each snapshot of the job sees, the newest version at or below
+it, and every version above the last snapshot, where a reader may be at any moment (`retention`).
+So the snapshots cut time into stripes, and each stripe has one version of a key left:
+
+    snapshots             3           7
+    stripes       ........|...........|  above it all stay
+    a             2                5  7     9          5 goes: no snapshot from 5 on to before 7
+
+A tombstone that is the oldest version left, with no deeper level that has the key, hides nothing,
+and goes too, with one exception. A transaction at a snapshot below it, which may want to write the
+key, asks whether somebody has since; so of a key that is deleted, the tombstone stays while
+anybody reads below it. Before all that go the versions that a deleted range hides from every
+snapshot, by the same stripes.
 
 Limits: all versions of one key in one source are in memory together.
 """
@@ -47,6 +56,7 @@ from ferrisdb.storage.env import Env, join
 from ferrisdb.storage.file_names import table_name, unfinished_table_name
 from ferrisdb.storage.options import Compression
 from ferrisdb.storage.range_tombstones import NOTHING_DELETED, FlatView, RangeTombstone
+from ferrisdb.storage.retention import Snapshots
 from ferrisdb.storage.sstable_format import TableProperties
 from ferrisdb.storage.sstable_reader import SSTableReader, not_the_one
 from ferrisdb.storage.sstable_writer import ROW_OVERHEAD_BYTES, write_sstable
@@ -62,12 +72,12 @@ class CompactionJob:
     """Of no other compaction: see `unfinished_table_name`."""
     table_bytes: int
     block_bytes: int
-    watermark: int
-    """No reader, now or later, reads below it. 0 keeps all versions."""
+    snapshots: Snapshots
+    """What is kept, for whom: see there."""
     deeper: Sequence[Sequence[tuple[bytes, bytes]]]
     """For each level below the output, smallest and largest key of its tables, in key order."""
     deleted_ranges: Sequence[tuple[bytes, bytes | None, int]] = ()
-    """Range tombstones that every reader sees, as far as they meet the tables."""
+    """Range tombstones at or below the last snapshot, oldest first, as far as they meet the tables."""
     expired: Expired = ()
     compaction_filter: CompactionFilter | None = None
     compression: str = Compression.NONE.value
@@ -97,10 +107,12 @@ class CompactionResult:
     collected_count: int
     filtered_count: int
     """Versions that were not wanted. They became tombstones, or were collected with them."""
+    old_count: int = 0
+    """Versions in the outputs that are not the newest of their key there."""
 
     def encode(self) -> bytes:
         tables = [table.to_fields() for table in self.tables]
-        counts = (self.read_count, self.collected_count, self.filtered_count)
+        counts = (self.read_count, self.collected_count, self.filtered_count, self.old_count)
         data: bytes = msgpack.packb([tables, *counts])
         return data
 
@@ -108,7 +120,7 @@ class CompactionResult:
     def decode(cls, data: bytes) -> CompactionResult:
         """ValueError for anything that `encode` did not give."""
         fields: Any = msgpack.unpackb(data)
-        if not isinstance(fields, list) or list(map(type, fields)) != [list, int, int, int]:
+        if not isinstance(fields, list) or list(map(type, fields)) != [list, int, int, int, int]:
             raise ValueError("not the result of a compaction")
         tables, *counts = fields
         return cls([TableProperties.from_fields(table) for table in tables], *counts)
@@ -159,11 +171,14 @@ class _Compactor:
         self._env = env
         self._job = job
         self._pace = pace
-        self._deeper = [_KeyRanges(ranges) for ranges in job.deeper]
-        self._deleted = NOTHING_DELETED.over(starmap(RangeTombstone, job.deleted_ranges))
+        self._deeper = [KeyRanges(ranges) for ranges in job.deeper]
+        self._deleted = deleted_by_stripe(starmap(RangeTombstone, job.deleted_ranges), job.snapshots)
+        # Below the oldest snapshot nobody reads, so it alone says what has been settled.
+        self._watermark = job.snapshots[0] if job.snapshots else 0
         self._filter = RowFilter(job.expired, job.compaction_filter)
         self._read_count = 0
         self._collected_count = 0
+        self._old_count = 0
 
     def run(self, sources: Sequence[Sequence[SSTableReader]]) -> CompactionResult:
         runs = self._kept_runs(merge_runs([chain.from_iterable(t.runs() for t in s) for s in sources]))
@@ -183,16 +198,22 @@ class _Compactor:
                 )
             )
             first = table.following
-        return CompactionResult(outputs, self._read_count, self._collected_count, self._filter.filtered_count)
+        filtered_count = self._filter.filtered_count
+        return CompactionResult(
+            outputs, self._read_count, self._collected_count, filtered_count, self._old_count
+        )
 
     def _kept_runs(self, runs: Iterator[Rows]) -> Iterator[Rows]:
         for run in runs:
             self._pace()
-            alive = without_hidden(run, self._deleted) if self._job.deleted_ranges else run
-            wanted = alive if self._filter.is_empty else self._filter.apply(alive, self._job.watermark)
-            kept = collect(wanted, self._job.watermark, self._lies_deeper)
+            alive = run
+            for after, view in self._deleted:
+                alive = without_hidden(alive, view, after)
+            wanted = alive if self._filter.is_empty else self._filter.apply(alive, self._watermark)
+            kept = collect(wanted, self._job.snapshots, self._lies_deeper)
             self._read_count += len(run[0])
             self._collected_count += len(run[0]) - len(kept[0])
+            self._old_count += len(kept[0]) - len(set(kept[0]))
             if kept[0]:
                 yield kept
 
@@ -200,7 +221,7 @@ class _Compactor:
         return any(ranges.may_hold(key) for ranges in self._deeper)
 
 
-class _KeyRanges:
+class KeyRanges:
     def __init__(self, ranges: Sequence[tuple[bytes, bytes]]) -> None:
         self._smallest = [smallest for smallest, _ in ranges]
         self._largest = [largest for _, largest in ranges]
@@ -288,30 +309,93 @@ def _interleaved(parts: list[Rows]) -> Rows:
     return list(pick(keys)), list(pick(timestamps)), list(pick(values))
 
 
-def without_hidden(rows: Rows, deleted: FlatView) -> Rows:
-    """Of rows, which are at least one: those that are not below the floor of their key."""
-    keys, timestamps, values = rows
-    if not any(deleted.floors_between(keys[0], keys[-1])):
-        return rows
-    kept = [row for row, key in enumerate(keys) if timestamps[row] >= deleted.floor(key)]
-    return [keys[row] for row in kept], [timestamps[row] for row in kept], [values[row] for row in kept]
+def deleted_by_stripe(
+    tombstones: Iterable[RangeTombstone], snapshots: Snapshots
+) -> list[tuple[int, FlatView]]:
+    """(after, view): what the tombstones of one stripe hide of the versions above `after`, which is
+    the snapshot below the stripe. `tombstones` come oldest first, none above the last snapshot."""
+    by_stripe: dict[int, list[RangeTombstone]] = {}
+    for tombstone in tombstones:
+        by_stripe.setdefault(_snapshot_below(tombstone.timestamp, snapshots), []).append(tombstone)
+    return [(after, NOTHING_DELETED.over(found)) for after, found in by_stripe.items()]
 
 
-def collect(rows: Rows, watermark: int, lies_deeper: Callable[[bytes], bool]) -> Rows:
-    """Of rows that are all of their keys: what a reader at or above `watermark` may see."""
-    keys, timestamps, values = rows
-    if watermark == 0 or (len(set(keys)) == len(keys) and (all(values) or None not in values)):
+def _snapshot_below(timestamp: int, snapshots: Snapshots) -> int:
+    position = bisect_left(snapshots, timestamp)
+    return snapshots[position - 1] if position else 0
+
+
+def without_hidden(rows: Rows, deleted: FlatView, after: int = 0) -> Rows:
+    """Of rows: those that are not below the floor of their key, or not above `after`."""
+    keys, timestamps, _values = rows
+    if not keys or not any(deleted.floors_between(keys[0], keys[-1])):
         return rows
+    kept = [
+        row
+        for row, (key, timestamp) in enumerate(zip(keys, timestamps, strict=True))
+        if timestamp <= after or timestamp >= deleted.floor(key)
+    ]
+    return _rows_at(rows, kept)
+
+
+def collect(rows: Rows, snapshots: Snapshots, lies_deeper: Callable[[bytes], bool]) -> Rows:
+    """Of rows that are all of their keys: what a reader at one of `snapshots`, or at any moment
+    from the last one on, may see, or must know of to write."""
+    keys, timestamps, values = rows
+    has_tombstones = not all(values) and None in values
+    if not snapshots or (not has_tombstones and len(set(keys)) == len(keys)):
+        return rows
+    oldest, last = snapshots[0], snapshots[-1]
     kept: list[int] = []
-    last_key, is_settled = None, False
+    last_key, seen_by_others_up_to = None, 0
     for row, (key, timestamp) in enumerate(zip(keys, timestamps, strict=True)):
         if key != last_key:
-            last_key, is_settled = key, False
-        elif is_settled:
+            last_key = key
+        elif timestamp > seen_by_others_up_to:
             continue
-        if timestamp <= watermark:
-            is_settled = True
-            if values[row] is None and not lies_deeper(key):
-                continue
         kept.append(row)
-    return [keys[row] for row in kept], [timestamps[row] for row in kept], [values[row] for row in kept]
+        # A snapshot that does not see this version is below it; what it sees is no newer than
+        # the newest of those.
+        if timestamp <= oldest:
+            seen_by_others_up_to = 0
+        elif timestamp > last:
+            seen_by_others_up_to = timestamp
+        else:
+            seen_by_others_up_to = snapshots[bisect_left(snapshots, timestamp) - 1]
+    if has_tombstones:
+        kept = _without_idle_tombstones(rows, kept, snapshots, lies_deeper)
+    return _rows_at(rows, kept)
+
+
+def _without_idle_tombstones(
+    rows: Rows, kept: list[int], snapshots: Snapshots, lies_deeper: Callable[[bytes], bool]
+) -> list[int]:
+    """`kept` without tombstones under which nothing is left, and of which nobody must know."""
+    keys, timestamps, values = rows
+    oldest, last = snapshots[0], snapshots[-1]
+    useful: list[int] = []
+    has_older = None
+    # From the oldest version of a key to its newest.
+    for position in range(len(kept) - 1, -1, -1):
+        row = kept[position]
+        key = keys[row]
+        if values[row] is None and key != has_older and timestamps[row] <= last:
+            is_newest = position == 0 or keys[kept[position - 1]] != key
+            must_be_known = is_newest and timestamps[row] > oldest
+            if not must_be_known and not lies_deeper(key):
+                continue
+        has_older = key
+        useful.append(row)
+    useful.reverse()
+    return useful
+
+
+def _rows_at(rows: Rows, positions: list[int]) -> Rows:
+    keys, timestamps, values = rows
+    if len(positions) == len(keys):
+        return rows
+    return (
+        [keys[row] for row in positions],
+        [timestamps[row] for row in positions],
+        [values[row] for row in positions],
+    )

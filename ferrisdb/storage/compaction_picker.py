@@ -188,14 +188,6 @@ def pick_garbage(sources: Sources, watermark: int) -> Compaction | None:
     return None
 
 
-def has_more_to_collect(sources: Sources) -> bool:
-    """Whether a table of the last level will be rewritten, or a deleted range settled, once nobody
-    reads the past of it."""
-    if sources.range_tombstones.between(0, sources.flushed_timestamp):
-        return True
-    return any(not table.has_only_newest for table in sources.tables_of(LAST_LEVEL))
-
-
 def weight_bytes(tables: tuple[SSTableReader, ...], hidden_bytes: int) -> int:
     """Their bytes, and what their tombstones hide, `hidden_bytes` each."""
     return sum(

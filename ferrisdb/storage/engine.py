@@ -18,23 +18,23 @@ reads look), `reads`, `range_tombstones` (deleted ranges), `flush`, `compaction`
 `recovery`, `ingest`. This module puts them together and holds the life cycle: open, refuse after a
 failure, refuse in a forked child, close.
 
-Every version stays until `collect_below` tells which snapshot is the oldest in use. From then
-on a reader must choose a timestamp at or above that one, as the transactions do.
+Every version stays until `collect_between` tells which snapshots are in use. From then on a reader
+must choose one of these, or a timestamp at or above the last of them, as the transactions do.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
-from ferrisdb.errors import Error, InterfaceError, InvalidParameterValue, StorageError
+from ferrisdb.errors import Error, InterfaceError, StorageError
 from ferrisdb.storage import reads
 from ferrisdb.storage.background_sync import BackgroundSync
 from ferrisdb.storage.block_cache import BlockCache
 from ferrisdb.storage.commit_checks import check_sizes, require_bytes, require_ranges
-from ferrisdb.storage.commit_times import CommitClock, newest_by
+from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction import Compactor
 from ferrisdb.storage.compression import require_library
 from ferrisdb.storage.env import Env, FileLock
@@ -47,10 +47,12 @@ from ferrisdb.storage.group_commit import GroupCommit, commits_at_risk
 from ferrisdb.storage.ingest import Pairs
 from ferrisdb.storage.ingest_commit import IngestCommits
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_MEMTABLE_RANGE_TOMBSTONES
+from ferrisdb.storage.manifest import ManifestEdit
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
 from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstone
 from ferrisdb.storage.recovery import Recovered, lock_folder, open_folder
+from ferrisdb.storage.retention import Snapshots
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.storage.statistics_sources import gather_statistics
 from ferrisdb.storage.version_chain import StoredVersion, version_chain
@@ -114,6 +116,7 @@ class Engine:
         self._close_lock = threading.Lock()
         self._unusable: Callable[[], Error] | None = None
         self._clock = CommitClock(env, self._manifest.state.commit_times)
+        self._clock.note(recovered.last_timestamp)
         self._flusher = Flusher(
             env,
             folder,
@@ -298,6 +301,7 @@ class Engine:
         # damaged one would pass for a crash's tear, and the next open remove the tables.
         self._log.has_mark = False
         self._visible_timestamp = timestamp
+        self._clock.note(timestamp)
 
     def flush(self) -> None:
         """Put all that is committed into tables; return when that is durable."""
@@ -309,34 +313,52 @@ class Engine:
     def collect_below(
         self, oldest_snapshot: Callable[[], int], oldest_snapshot_s: Callable[[], float] | None = None
     ) -> None:
-        """From now on drop versions that no reader at `oldest_snapshot()` or above can see.
+        """`collect_between` for a single reader, or who knows only of the oldest: no read may use a
+        smaller timestamp than `oldest_snapshot` has once given, and it must never go down."""
+        self.collect_between(
+            lambda retained_from: (min(oldest_snapshot(), retained_from),), oldest_snapshot_s
+        )
 
-        It is called from another thread, at any time. It must never go down, and no read may
-        use a smaller timestamp than it has once given. `oldest_snapshot_s` says when, by
-        `now_s`, the oldest snapshot in use was taken: what had not expired by then stays.
+    def collect_between(
+        self,
+        snapshots_to_keep: Callable[[int], Snapshots],
+        oldest_snapshot_s: Callable[[], float] | None = None,
+    ) -> None:
+        """From now on drop versions that no reader at one of these snapshots can see, nor anybody
+        who reads at or above the last of them.
+
+        `snapshots_to_keep(retained_from)` is called from another thread, at any time, and makes
+        the list with `retention.snapshots_to_keep`; everything from `retained_from` on is to be
+        kept for its age. From then on a read may only use a timestamp of the list, or one at or
+        above its end. `oldest_snapshot_s` says when, by `now_s`, the oldest snapshot in use was
+        taken: what had not expired by then stays.
         """
         if oldest_snapshot_s is not None:
             self._compactor.expiry.oldest_snapshot_s = oldest_snapshot_s
-        self._compactor.oldest_snapshot = oldest_snapshot
+        self._compactor.snapshots_to_keep = snapshots_to_keep
 
-    def hold_old_snapshot(self, timestamp: int, begin: Callable[[float], None]) -> None:
-        """Have somebody read at `timestamp`, a commit of the past. `begin` is called where it can
-        be read, and from then on `oldest_snapshot` must count it; it is given the time that
-        `oldest_snapshot_s` must say for it. Raises SnapshotTooOld; InvalidParameterValue for what
-        has not been committed yet."""
-        if timestamp > self.visible_timestamp:
-            raise InvalidParameterValue(
-                f"version {timestamp} has not been committed: the newest is {self._visible_timestamp}"
-            )
-        self._compactor.retention.hold(timestamp, begin)
+    @property
+    def collected_below(self) -> int:
+        """A reader below this may miss versions, for this process or one before has dropped them."""
+        return self._compactor.collected_below
 
-    def newest_commit_by(self, second: float) -> int:
-        """The last commit that had certainly been made at that time, in seconds since 1970; the
-        visible one for now and later. What is known is told by flushes: nothing between two."""
-        visible = self.visible_timestamp
-        if second >= self.now_s():
-            return visible
-        return newest_by(self._manifest.state.commit_times, second)
+    @property
+    def retention_s(self) -> float:
+        """How long what is there now can be read."""
+        return self._options.retention_s
+
+    def oldest_readable(self) -> int:
+        """The oldest moment at which somebody may begin to read: what is kept for its age begins here,
+        or with the newest commit. What compaction was told since then is not in it."""
+        retained_from = self._compactor.retention.retained_from()
+        return max(self.collected_below, min(self.visible_timestamp, retained_from))
+
+    def version_at(self, second: float) -> int | None:
+        """The last commit that was visible then; None when nobody has noted it."""
+        return self._clock.version_at(second)
+
+    def keep_moment(self, timestamp: int) -> None:
+        """A reader at `timestamp` comes. Nothing to do: every source has all that it may ask for."""
 
     @property
     def has_expiries(self) -> bool:
@@ -399,6 +421,7 @@ class Engine:
         # Behind all of the above: whoever reads at the new timestamp must find it.
         self._log.acknowledged_bytes = self._log.size_bytes
         self._visible_timestamp = first_timestamp + len(group) - 1
+        self._clock.note(self._visible_timestamp)
 
     def sync_soon(self) -> None:
         """For the group's leader: have the log synced in the background."""
@@ -501,6 +524,17 @@ class Engine:
             raise commits_at_risk(error) from error
         if not has_failed:
             self._log.finish(self._visible_timestamp)
+            self._keep_commit_times()
+
+    def _keep_commit_times(self) -> None:
+        """For those who ask in another process for the database as of a time of this one."""
+        last = self._visible_timestamp
+        times = self._manifest.state.commit_times
+        if last > (times[-1][0] if times else 0):
+            # Behind the sync of the log: a power cut must not take a commit whose time is known,
+            # or another one would have its timestamp, and look older than it is.
+            with suppress(StorageError):  # Without it only the times are not known.
+                self._manifest.apply(ManifestEdit(commit_times=self._clock.sample(last)))
 
     def _release(self) -> None:
         self._commits.refuse(_closed)

@@ -79,6 +79,8 @@ def add_up(edits: Iterable[SeenEdit]) -> Sum:
                 problems.append((seen.offset, f"{name} goes back from {getattr(state, name)} to {value}"))
             if value is not None:
                 state = replace(state, **{name: value})
+        if edit.collected_below is not None:
+            state = replace(state, collected_below=max(edit.collected_below, state.collected_below or 0))
     newest_first = tuple(sorted(alive.values(), key=lambda entry: entry.largest_timestamp, reverse=True))
     state = replace(state, tables=newest_first, deleted_ranges=tuple(ranges))
     return Sum(state, added_at, tuple(problems))
@@ -133,8 +135,8 @@ def _decode(body: bytes) -> ManifestEdit | None:
 
 
 def _has_sound_types(edit: ManifestEdit) -> bool:
-    numbers = [edit.oldest_log_number, edit.next_file_number, edit.last_timestamp, *edit.removed]
-    numbers.append(edit.collected_below)
+    numbers = [edit.oldest_log_number, edit.next_file_number, edit.last_timestamp, edit.collected_below]
+    numbers += edit.removed
     keys: list[object] = []
     for tombstone in (*edit.deleted_ranges, *edit.settled_ranges):
         numbers.append(tombstone.timestamp)

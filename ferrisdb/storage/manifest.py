@@ -93,8 +93,9 @@ class ManifestState:
     deleted_ranges: tuple[RangeTombstone, ...] = ()
     """That are not settled, in the order of their commits."""
     commit_times: CommitTimes = ()
-    collected_below: int = 0
-    """Of what readers below this commit would see, versions may have been dropped."""
+    collected_below: int | None = None
+    """A reader below this may miss versions that compaction has dropped. None: not said, by an
+    older version."""
 
 
 @immutable
@@ -111,6 +112,7 @@ class ManifestEdit:
     commit_times: CommitTimes = ()
     """Later than those before."""
     collected_below: int | None = None
+    """Of this edit's tables; the largest of all edits counts."""
 
 
 class Manifest:
@@ -273,7 +275,7 @@ def _snapshot(state: ManifestState) -> ManifestEdit:
         state.last_timestamp,
         deleted_ranges=state.deleted_ranges,
         commit_times=state.commit_times,
-        collected_below=state.collected_below or None,
+        collected_below=state.collected_below,
     )
 
 
@@ -300,12 +302,13 @@ def _applied(state: ManifestState, edit: ManifestEdit) -> ManifestState:
         for name in ("oldest_log_number", "next_file_number", "last_timestamp")
         if (value := getattr(edit, name)) is not None
     }
+    if edit.collected_below is not None:
+        changes["collected_below"] = max(edit.collected_below, state.collected_below or 0)
     ranges = dict.fromkeys((*state.deleted_ranges, *edit.deleted_ranges))
     for settled in edit.settled_ranges:
         invariant(settled in ranges, f"the settled range {settled} was deleted")
         del ranges[settled]
     times = with_samples(state.commit_times, edit.commit_times)
-    changes["collected_below"] = max(state.collected_below, edit.collected_below or 0)
     return replace(state, tables=tuple(tables), deleted_ranges=tuple(ranges), commit_times=times, **changes)
 
 

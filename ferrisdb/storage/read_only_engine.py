@@ -44,7 +44,6 @@ from ferrisdb.errors import (
     Error,
     InterfaceError,
     NotADatabase,
-    NotSupportedError,
     ReadOnlyStore,
     SnapshotTooOld,
     StorageError,
@@ -54,6 +53,7 @@ from ferrisdb.errors import (
 from ferrisdb.storage import reads
 from ferrisdb.storage.amplification import describe_levels, space_amplification
 from ferrisdb.storage.block_cache import BlockCache
+from ferrisdb.storage.commit_times import version_by
 from ferrisdb.storage.env import Env, ReadFile, join
 from ferrisdb.storage.event_hub import EventHub
 from ferrisdb.storage.file_names import CURRENT_NAME, manifest_name
@@ -119,6 +119,9 @@ class ReadOnlyEngine:
         self._tables: dict[int, SSTableReader] = {}
         self._all_tables: weakref.WeakSet[SSTableReader] = weakref.WeakSet()
         self._visible_timestamp = 0
+        self._collected_below = 0
+        self._looked_s = 0.0
+        """When the last look began, by the clock on the wall."""
         self._views: dict[int, Sources] = {}
         """By timestamp. Replaced, never changed: readers take no lock."""
         self._newest: Sources | None = None
@@ -174,6 +177,26 @@ class ReadOnlyEngine:
             raise SnapshotTooOld(f"the moment of commit {timestamp} is no longer kept by this reader")
         return sources
 
+    @property
+    def retention_s(self) -> float:
+        """How much of the past is kept is the writer's business."""
+        return 0.0
+
+    def oldest_readable(self) -> int:
+        """The oldest moment at which somebody may begin to read: what is gone is in the manifest."""
+        return self._collected_below
+
+    def version_at(self, second: float) -> int | None:
+        """The last commit that was visible then; None when nobody has noted it."""
+        times = () if self._manifest is None else self._manifest.state.commit_times
+        return version_by(times, second, self._visible_timestamp, self._looked_s)
+
+    def keep_moment(self, timestamp: int) -> None:
+        """A reader at `timestamp` comes, which is at or above `oldest_readable`. Called while nobody
+        publishes, by who then has the timestamp among its snapshots in use."""
+        if timestamp not in self._views:
+            self._views = {**self._views, timestamp: self._newest_sources()}
+
     def _newest_sources(self) -> Sources:
         # Not the view of the visible timestamp: between asking for the one and for the other,
         # somebody may refresh.
@@ -226,6 +249,7 @@ class ReadOnlyEngine:
             )
 
     def _look(self) -> bool:
+        looked_s = self._env.now_s()
         state = self._read_manifest()
         tables = [self._table(entry) for entry in state.tables]
         self._log.follow(state.oldest_log_number, state.last_timestamp)
@@ -242,10 +266,11 @@ class ReadOnlyEngine:
         tombstones = RangeTombstones((*state.deleted_ranges, *in_log))
         active, flushed = segments[-1].memtable, state.last_timestamp
         sources = Sources(active, flushing, level_zero, levels, tombstones, flushed)
-        self._publish(self._log.last_timestamp, sources)
+        collected_below = state.last_timestamp if state.collected_below is None else state.collected_below
+        self._publish(self._log.last_timestamp, sources, collected_below, looked_s)
         return self._visible_timestamp != before
 
-    def _publish(self, timestamp: int, sources: Sources) -> None:
+    def _publish(self, timestamp: int, sources: Sources, collected_below: int, looked_s: float) -> None:
         def publish(in_use: Collection[int]) -> None:
             before = {} if self._must_forget else self._views
             kept = {each: view for each, view in before.items() if each in in_use}
@@ -255,6 +280,7 @@ class ReadOnlyEngine:
             # Both, while the visible moment changes: whoever has asked for the old one reads it now.
             self._views = {**self._views, **kept}
             self._visible_timestamp = timestamp
+            self._collected_below, self._looked_s = collected_below, looked_s
             self._views, self._newest, self._must_forget = kept, newest, False
 
         self._with_snapshots_in_use(publish)
@@ -335,17 +361,6 @@ class ReadOnlyEngine:
     def checkpoint(self, folder: str, env: Env | None = None) -> None:
         """Raises ReadOnlyStore."""
         raise ReadOnlyStore("make a checkpoint")
-
-    def hold_old_snapshot(self, timestamp: int, begin: Callable[[float], None]) -> None:
-        """Raises NotSupportedError."""
-        raise NotSupportedError(
-            "a database that is open read-only shows no past",
-            hint="its writer may throw away at any time what only the past needs; ask where it is written",
-        )
-
-    def newest_commit_by(self, second: float) -> int:
-        """Raises NotSupportedError."""
-        raise NotSupportedError("a database that is open read-only shows no past")
 
     @property
     def has_expiries(self) -> bool:

@@ -190,7 +190,7 @@ def _create(env: Env, folder: str, options: StorageOptions, events: EventHub) ->
     numbers = FileNumbers(1)
     # The log first: CURRENT makes the folder a database, and a database has a log.
     log = LogWriter.create(env, folder, numbers.take())
-    state = ManifestState(oldest_log_number=log.number)
+    state = ManifestState(oldest_log_number=log.number, collected_below=0)
     manifest = Manifest.create(env, folder, numbers, state, options.manifest_bytes)
     _remove_orphans(env, folder, manifest)
     sources = LiveSources(Sources(new_memtable(options.memtable), (), (), EMPTY_LEVELS), events)

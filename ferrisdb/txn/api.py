@@ -241,17 +241,22 @@ class Store(Protocol):
         It is said here and not at commit because who ends a transaction is often not who wrote
         it: a with block, a retry, a statement of its own.
 
-        `as_of` is the token of a commit: the transaction is read-only, at level snapshot, and sees
-        what was there when that commit was the newest.
+        `as_of` gives a read-only transaction on the store as it was when that commit was the newest
+        one. It reads at that one moment, whatever `isolation` is.
 
-        Raises NotSupportedError for a level that this store does not have; for `as_of`
-        SnapshotTooOld when what was there is not kept any more, and InvalidParameterValue for
-        another level or a commit that is still to come.
+        Raises NotSupportedError for a level that this store does not have; PastNotKept and
+        InvalidParameterValue for a moment that is kept no more, or is still to come.
         """
 
+    @property
+    def version(self) -> CommitToken:
+        """The newest commit that everybody sees."""
+
     def token_at(self, second: float) -> CommitToken:
-        """The last commit that had certainly been made at a time, in seconds since 1970: for
-        `as_of`. Raises SnapshotTooOld when none is known to be so old."""
+        """The newest commit that everybody saw then, in seconds since 1970.
+
+        Raises InvalidParameterValue for the future, and for a moment of which it is not known.
+        """
 
     def limits(self) -> StoreLimits: ...
 

@@ -34,6 +34,7 @@ from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
 from ferrisdb.storage.pinned_tables import PinnedTables
 from ferrisdb.storage.read_only_engine import ReadOnlyEngine
+from ferrisdb.storage.retention import Snapshots, snapshots_to_keep
 from ferrisdb.storage.salvage_report import RecoveryReport
 from ferrisdb.storage.statistics import EngineStatistics
 from ferrisdb.txn.api import CommitToken, IsolationLevel, StoreLimits
@@ -43,6 +44,7 @@ from ferrisdb.txn.local_transaction import LocalTransaction
 from ferrisdb.txn.lock_waits import LockWait
 from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.looking import LookAtKey, OpenTransaction
+from ferrisdb.txn.past import check_past, check_readable, not_known
 from ferrisdb.txn.read_committed import ReadCommittedTransaction
 from ferrisdb.txn.serializable import BlindWrite, SerializableTransaction
 from ferrisdb.txn.serializable_graph import ConflictGraph
@@ -77,11 +79,13 @@ class LocalStore:
         self._mutex = threading.Lock()
         self._open: dict[int, LocalTransaction] = {}
         self._is_closed = False
+        self._collected_below = 0
+        """The largest floor that compaction was told of."""
         self._stamps_snapshots = engine.has_expiries
         if isinstance(engine, ReadOnlyEngine):
             engine.keep_snapshots(self._with_snapshots_in_use)
         else:
-            engine.collect_below(self._oldest_snapshot, self._oldest_snapshot_s)
+            engine.collect_between(self._snapshots_to_keep, self._oldest_snapshot_s)
         disown_in_child(self)
 
     @classmethod
@@ -123,10 +127,11 @@ class LocalStore:
         durability: Durability | None = None,
         as_of: CommitToken | None = None,
     ) -> LocalTransaction:
-        if as_of is not None:
-            return self._begin_as_of(isolation, as_of)
         kind: Callable[..., LocalTransaction]
-        if isolation is IsolationLevel.SERIALIZABLE:
+        if as_of is not None:
+            # One moment for all statements, and nobody writes: that is what this level is.
+            kind = LocalTransaction
+        elif isolation is IsolationLevel.SERIALIZABLE:
             if self.is_read_only:
                 raise errors.NotSupportedError(
                     "a database that is open read-only has no serializable transactions",
@@ -137,50 +142,49 @@ class LocalStore:
             kind = _KINDS[isolation]
         with self._mutex:
             self._check_usable()
-            transaction = self._made(kind, read_only=read_only, durability=durability)
+            transaction = kind(
+                next(self._ids),
+                self._engine,
+                self._locks,
+                is_read_only=read_only or self.is_read_only or as_of is not None,
+                durability=durability,
+                max_bytes=self._limits.max_transaction_bytes,
+                take_snapshot=self._take_snapshot,
+                on_end=self._forget,
+                committer_of=self._committer_of,
+            )
+            if as_of is not None:
+                self._show_past(transaction, as_of)
             self._open[transaction.id] = transaction
         return transaction
 
-    def _begin_as_of(self, isolation: IsolationLevel, as_of: CommitToken) -> LocalTransaction:
-        if isolation is not IsolationLevel.SNAPSHOT:
-            raise errors.InvalidParameterValue(
-                f"the past is read at level snapshot, not {isolation.value}",
-                hint="what it shows is one moment, which nobody changes any more",
-            )
-        transaction = self._made(LocalTransaction, read_only=True, durability=None)
+    def _show_past(self, transaction: LocalTransaction, as_of: int) -> None:
+        """With the mutex held, under which compaction is told what is in use: between the check and
+        the transaction's being known, nothing that it needs may go."""
+        check_readable(
+            as_of,
+            oldest=max(self._collected_below, self._engine.oldest_readable()),
+            newest=self._engine.visible_timestamp,
+            in_use=self._snapshots_in_use(),
+        )
+        self._engine.keep_moment(as_of)
+        if self._stamps_snapshots:
+            # What had expired by then may be gone, but nothing more may go, while this one is open.
+            transaction.snapshot_s = self._engine.now_s() - self._engine.retention_s
+        transaction.snapshot = as_of
 
-        def register(taken_s: float) -> None:
-            with self._mutex:
-                self._check_usable()
-                transaction.snapshot_s = taken_s
-                transaction.snapshot = int(as_of)
-                self._open[transaction.id] = transaction
-
-        self._engine.hold_old_snapshot(int(as_of), register)
-        return transaction
+    @property
+    def version(self) -> CommitToken:
+        """The newest commit that everybody sees."""
+        return CommitToken(self._engine.visible_timestamp)
 
     def token_at(self, second: float) -> CommitToken:
-        found = self._engine.newest_commit_by(second)
-        if not found:
-            raise errors.SnapshotTooOld(
-                "no commit is known to be so old", hint="times are known from the first flush on"
-            )
+        """See `ferrisdb.txn.api.Store.token_at`."""
+        check_past(second, self._engine.now_s())
+        found = self._engine.version_at(second)
+        if found is None:
+            raise not_known(second, self._engine.oldest_readable())
         return CommitToken(found)
-
-    def _made(
-        self, kind: Callable[..., LocalTransaction], *, read_only: bool, durability: Durability | None
-    ) -> LocalTransaction:
-        return kind(
-            next(self._ids),
-            self._engine,
-            self._locks,
-            is_read_only=read_only or self.is_read_only,
-            durability=durability,
-            max_bytes=self._limits.max_transaction_bytes,
-            take_snapshot=self._take_snapshot,
-            on_end=self._forget,
-            committer_of=self._committer_of,
-        )
 
     def limits(self) -> StoreLimits:
         return StoreLimits(
@@ -316,6 +320,14 @@ class LocalStore:
                 transaction.snapshot_s = self._engine.now_s()
             transaction.snapshot = self._engine.visible_timestamp
             return transaction.snapshot
+
+    def _snapshots_to_keep(self, retained_from: int) -> Snapshots:
+        """For compaction: no transaction, open now or begun later, reads anywhere else."""
+        with self._mutex:
+            floor = min(self._engine.visible_timestamp, retained_from)
+            # Whoever asks for the past from now on may not come below it.
+            self._collected_below = max(self._collected_below, floor)
+            return snapshots_to_keep(floor, self._snapshots_in_use())
 
     def _oldest_snapshot(self) -> int:
         """No transaction, open now or begun later, reads below this."""

@@ -23,6 +23,7 @@ from index_consistency import check_indexes
 from ferrisdb.errors import Error, render
 from ferrisdb.query.session import Session, SharedState
 from ferrisdb.query.values import format_value
+from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.txn.local import LocalStore
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts" / "session").glob("*.txt"))
@@ -43,7 +44,7 @@ class Conversation:
     """Sessions by name over one store."""
 
     def __init__(self) -> None:
-        self.store = LocalStore.in_memory()
+        self.store = LocalStore.in_memory(StorageOptions(durability=Durability.OFF, retention_s=3600))
         self.shared = SharedState(clock=lambda: datetime(2024, 2, 29, 12, 30))
         self.sessions: dict[str, Session] = {}
 

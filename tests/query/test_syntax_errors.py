@@ -67,6 +67,7 @@ SAMPLES = {
     "FLOAT": "1e3",
     "PARAMETER": "?",
     "COMPARISON": "<",
+    "AS_OF": "AS OF VERSION",
 }
 ALL_KINDS = [*SAMPLES, *sorted(keywords()), *"(),.+-*/%=", "||", "::"]
 

@@ -630,8 +630,8 @@ def test_the_store_of_transactions_says_which_snapshots_are_in_use() -> None:
     for turn in range(8):
         write(b"later %d" % turn)
     store._engine.wait_until_compacted()
-    assert store.statistics().compactions > 0
-    assert store.statistics().collected_versions == 0
+    # Of each key its version of then and its newest one are left; nobody can ask for the seven between.
+    assert store.statistics().collected_versions == 7 * 20
     assert [value for _, value in reader.scan(b"", None)] == [b"first"] * 20
     reader.rollback()
     write(b"last")

@@ -24,7 +24,10 @@ from ferrisdb.testing.crash_fs import CrashFS, Loss
 
 FOLDER = "db"
 COMMITS = 8
+HELD = (2, 4)
+"""Snapshots in use."""
 OLDEST = 6
+"""From here on somebody may read at any time."""
 
 
 class RestingPicker:
@@ -74,7 +77,7 @@ def compact(fs: CrashFS, options: StorageOptions) -> int:
     engine = None
     try:
         engine = Engine.open(fs, FOLDER, options)
-        engine.collect_below(lambda: OLDEST)
+        engine.collect_between(lambda retained_from: (*HELD, OLDEST))
         engine.wait_until_compacted()
     except Error:
         if not fs.has_crashed:
@@ -91,7 +94,10 @@ def compact(fs: CrashFS, options: StorageOptions) -> int:
 
 def check(fs: CrashFS, options: StorageOptions, where: str) -> None:
     engine = open_at_rest(fs)
-    for timestamp in range(OLDEST, COMMITS + 1):
+    for timestamp in (*HELD, *range(OLDEST, COMMITS + 1)):
+        assert contents(engine, timestamp) == STATES[timestamp], where
+    # What is gone is known to be gone, to the next process, too.
+    for timestamp in range(engine.collected_below, COMMITS + 1):
         assert contents(engine, timestamp) == STATES[timestamp], where
     check_tree(engine)
     assert engine.visible_timestamp == COMMITS, where
@@ -100,8 +106,9 @@ def check(fs: CrashFS, options: StorageOptions, where: str) -> None:
     engine.close()
 
     engine = Engine.open(fs, FOLDER, options)
-    engine.collect_below(lambda: OLDEST)
+    engine.collect_between(lambda retained_from: (*HELD, OLDEST))
     engine.wait_until_compacted()
+    assert engine.collected_below == OLDEST
     check_tree(engine)
     check_shape(engine)
     engine.commit({b"after": b"the crash"})

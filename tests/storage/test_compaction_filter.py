@@ -80,7 +80,9 @@ def columns(versions: model.Versions):
 def test_only_what_expired_and_is_settled_vanishes(versions, watermark, expired, deeper):
     filtered = RowFilter(expired, None).apply(columns(versions), watermark)
     kept: model.Versions = {}
-    for key, at, value in zip(*collect(filtered, watermark, deeper.__contains__), strict=True):
+    for key, at, value in zip(
+        *collect(filtered, [watermark] if watermark else [], deeper.__contains__), strict=True
+    ):
         kept.setdefault(key, {})[at] = value
     for key, chain in versions.items():
         cut = max((cut for prefix, cut in expired if key.startswith(prefix)), default=0)

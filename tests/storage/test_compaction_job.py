@@ -23,6 +23,11 @@ from ferrisdb.storage.version import MISSING
 watermarks = st.integers(min_value=0, max_value=13)
 
 
+def snapshots_at(watermark: int) -> list[int]:
+    """Nobody reads below it, and anybody may from there on. 0: all is kept."""
+    return [watermark] if watermark else []
+
+
 def columns(versions: model.Versions):
     found = model.entries(versions)
     return [key for key, _, _ in found], [at for _, at, _ in found], [value for _, _, value in found]
@@ -38,7 +43,7 @@ def as_model(entries) -> model.Versions:
 @given(model.versions, watermarks, st.sets(model.keys))
 def test_whoever_reads_at_or_above_the_watermark_sees_no_difference(versions, watermark, deeper):
     rows = columns(versions)
-    kept = as_model(zip(*collect(rows, watermark, deeper.__contains__), strict=True))
+    kept = as_model(zip(*collect(rows, snapshots_at(watermark), deeper.__contains__), strict=True))
     for key in versions:
         for timestamp in range(watermark, 14):
             before, after = model.read(versions, key, timestamp), model.read(kept, key, timestamp)
@@ -48,7 +53,7 @@ def test_whoever_reads_at_or_above_the_watermark_sees_no_difference(versions, wa
 
 @given(model.versions, watermarks.filter(bool), st.sets(model.keys))
 def test_nothing_is_kept_that_nobody_can_see(versions, watermark, deeper):
-    keys, timestamps, values = collect(columns(versions), watermark, deeper.__contains__)
+    keys, timestamps, values = collect(columns(versions), snapshots_at(watermark), deeper.__contains__)
     old = [row for row, at in enumerate(timestamps) if at <= watermark]
     assert len({keys[row] for row in old}) == len(old)
     assert all(keys[row] in deeper for row in old if values[row] is None)
@@ -56,7 +61,7 @@ def test_nothing_is_kept_that_nobody_can_see(versions, watermark, deeper):
 
 def test_without_a_watermark_every_version_is_kept():
     versions = {b"a": {3: None, 2: b"x", 1: None}}
-    assert collect(columns(versions), 0, lambda key: False) == columns(versions)
+    assert collect(columns(versions), (), lambda key: False) == columns(versions)
 
 
 @given(st.lists(model.versions.filter(bool), min_size=1, max_size=4), st.sampled_from([1, 20, 60, 1000]))
@@ -94,7 +99,7 @@ def test_outputs_are_disjoint_and_hold_what_was_kept(versions, table_bytes, wate
         output_mark="0123abcd",
         table_bytes=table_bytes,
         block_bytes=60,
-        watermark=watermark,
+        snapshots=snapshots_at(watermark),
         deeper=[[(b"a", b"b")]],
     )
     result = run_compaction(env, CompactionJob.decode(job.encode()), lambda: None)
@@ -103,7 +108,7 @@ def test_outputs_are_disjoint_and_hold_what_was_kept(versions, table_bytes, wate
     def lies_deeper(key: bytes) -> bool:
         return b"a" <= key <= b"b"
 
-    expected = list(zip(*collect(columns(versions), watermark, lies_deeper), strict=True))
+    expected = list(zip(*collect(columns(versions), snapshots_at(watermark), lies_deeper), strict=True))
     found = []
     for number, properties in enumerate(result.tables, 1):
         path = f"db/{unfinished_table_name(number, '0123abcd')}"
@@ -123,7 +128,7 @@ def test_no_output_is_larger_than_it_should_be_however_well_the_inputs_were_comp
     env = MemoryEnv()
     env.make_directory("db")
     write_sstable(env, f"db/{table_name(1)}", rows, block_bytes=4096, compression=compression)
-    job = CompactionJob("db", [[1]], "0123abcd", 10_000, 1000, 0, [], compression=compression.value)
+    job = CompactionJob("db", [[1]], "0123abcd", 10_000, 1000, [], [], compression=compression.value)
     result = run_compaction(env, job, lambda: None)
     counts = [table.entry_count for table in result.tables]
     assert sum(counts) == len(rows)
@@ -149,7 +154,7 @@ def test_a_job_leaves_no_input_open():
     env.make_directory("db")
     for number in (1, 2):
         write_sstable(env, f"db/{table_name(number)}", [(b"k", number, b"v")], block_bytes=60)
-    job = CompactionJob("db", [[2], [1]], "0123abcd", 1000, 60, 0, [])
+    job = CompactionJob("db", [[2], [1]], "0123abcd", 1000, 60, [], [])
     run_compaction(env, job, lambda: None)
     assert len(closed) == 2
 

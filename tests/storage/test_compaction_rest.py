@@ -20,6 +20,7 @@ from ferrisdb.storage.compaction_picker import Compaction, Picker
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import StorageOptions
+from ferrisdb.storage.retention import Snapshots
 from ferrisdb.storage.sources import Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
 
@@ -34,9 +35,9 @@ def every_rewrite_has_an_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     merge = Compactor._merge
 
     def watched(
-        self: Compactor, compaction: Compaction, watermark: int, expired: Expired
+        self: Compactor, compaction: Compaction, snapshots: Snapshots, expired: Expired
     ) -> tuple[Sequence[SSTableReader], CompactionResult]:
-        outputs, result = merge(self, compaction, watermark, expired)
+        outputs, result = merge(self, compaction, snapshots, expired)
         if compaction.level == compaction.output_level:
             changed = result.collected_count + result.filtered_count
             assert changed, f"a table of level {compaction.level} was rewritten as it was"

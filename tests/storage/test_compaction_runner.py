@@ -12,7 +12,7 @@ from ferrisdb.storage.compaction_runner import CompactionRunner, Stopped
 from ferrisdb.storage.compaction_worker import WorkerDied
 from ferrisdb.storage.memory_env import MemoryEnv
 
-JOB = CompactionJob("db", [], "mark", 1000, 1000, 0, [])
+JOB = CompactionJob("db", [], "mark", 1000, 1000, [], [])
 """Of no tables: what matters is who does it."""
 
 

@@ -310,7 +310,7 @@ def test_a_child_says_that_it_works(tmp_path: Path) -> None:
     fill(engine, turns=1)
     engine.close()
     number = engine._manifest.state.tables[0].number
-    job = CompactionJob(folder, [[number]], "mark", 1 << 30, 4096, 0, [])
+    job = CompactionJob(folder, [[number]], "mark", 1 << 30, 4096, [], [])
     with subprocess.Popen(
         [sys.executable, "-c", TALKATIVE_CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:

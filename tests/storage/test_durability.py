@@ -54,11 +54,11 @@ class Machine(CrashFS):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now_s = 100.0
+        self.clock_s = 100.0
         self.step: Callable[[str, str], None] = lambda what, path: None
 
     def monotonic_s(self) -> float:
-        return self.now_s
+        return self.clock_s
 
     def create(self, path: str) -> AppendFile:
         return HeldFile(self, super().create(path), path)
@@ -68,7 +68,7 @@ class Machine(CrashFS):
 
     def pass_time(self, engine: Engine, seconds: float) -> None:
         """The clock goes on, and who waits for it looks again."""
-        self.now_s += seconds
+        self.clock_s += seconds
         with engine._background_sync._changed:
             engine._background_sync._changed.notify_all()
 

@@ -14,6 +14,7 @@ time began that is kept. Nor may what is made of it:
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ from ferrisdb.storage.memory_env import MemoryEnv
 from ferrisdb.storage.options import CompactionStyle, Compression, Durability, MemtableKind, StorageOptions
 from ferrisdb.storage.read_only_engine import ReadOnlyEngine
 from ferrisdb.storage.restore import restore_backup
+from ferrisdb.storage.retention import snapshots_to_keep
 
 FOLDER, COPY, STORE = "shop.ferris", "copy.ferris", "backups"
 MAX_BACKUPS = 4
@@ -100,12 +102,13 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
     def open(self, options: StorageOptions) -> None:
         self.retention_s = options.retention_s
         self.engine = Engine.open(self.env, FOLDER, options)
-        self.engine.collect_below(self.oldest_snapshot)
+        self.engine.collect_between(self.snapshots_to_keep)
 
-    def oldest_snapshot(self) -> int:
-        # The engine asks from its own threads: one look at the list, which is replaced and
-        # never changed.
-        return min(self.snapshots, default=self.engine._visible_timestamp)
+    def snapshots_to_keep(self, retained_from: int) -> Sequence[int]:
+        # The engine asks from its own threads. The visible timestamp first: a snapshot that is
+        # taken between the two looks is not below it. The list is replaced, never changed.
+        floor = min(self.engine._visible_timestamp, retained_from)
+        return snapshots_to_keep(floor, self.snapshots)
 
     # --- what happens
 
@@ -295,7 +298,7 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
 
     @rule(key=keys, data=st.data())
     def ask_who_wrote_last(self, key: bytes, data: st.DataObject) -> None:
-        oldest = self.oldest_snapshot()
+        oldest = min(self.snapshots, default=len(self.history))
         after = data.draw(st.integers(oldest, len(self.history)))
         wrote = [at for at, written in enumerate(self.history, 1) if at > after and key in written]
         assert self.engine.newest_timestamp(key, after) == max(wrote, default=0)
@@ -312,7 +315,9 @@ class EngineBesideItsHistory(RuleBasedStateMachine):
             assert verify_backups(self.store).findings == ()
 
     def readable(self) -> set[int]:
-        return {len(self.history), *self.snapshots, self.oldest_kept()}
+        oldest_kept = self.oldest_kept()
+        assert oldest_kept >= self.engine.oldest_readable()
+        return {len(self.history), *self.snapshots, oldest_kept, self.engine.oldest_readable()}
 
     def oldest_kept(self) -> int:
         """What was visible so long ago is still there, if no session before kept less."""

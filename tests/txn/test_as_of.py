@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,8 @@ def test_it_is_read_only_at_snapshot_and_never_the_future() -> None:
     with pytest.raises(errors.ReadOnlyTransaction):
         past.put(b"a", b"2")
     assert past.commit() == token
-    with pytest.raises(errors.InvalidParameterValue):
-        world.store.begin(IsolationLevel.SERIALIZABLE, as_of=token)
+    for level in IsolationLevel:
+        assert world.store.begin(level, as_of=token).isolation is IsolationLevel.SNAPSHOT
     with pytest.raises(errors.InvalidParameterValue):
         world.store.begin(as_of=CommitToken(token + 1))
     world.store.close()
@@ -125,25 +126,149 @@ def test_a_time_is_the_last_commit_that_had_been_made_by_then() -> None:
         tokens.append(world.commit(a=str(minute)))
         world.store.flush()
     for minute in range(5):
-        assert world.store.token_at(NOON_S + minute * 60 + 30) == tokens[minute]
-    assert world.store.token_at(NOON_S + HOUR_S) == tokens[-1]
+        assert world.store.token_at(min(NOON_S + minute * 60 + 30, world.now_s)) == tokens[minute]
+    with pytest.raises(errors.InvalidParameterValue, match="still to come"):
+        world.store.token_at(NOON_S + HOUR_S)
     with pytest.raises(errors.SnapshotTooOld):
         world.store.token_at(NOON_S - 60)
     world.store.close()
 
 
-def test_a_database_that_is_open_read_only_shows_no_past(tmp_path: Path) -> None:
+def test_a_database_that_is_open_read_only_shows_the_past_that_is_in_its_files(tmp_path: Path) -> None:
+    def commit(value: bytes) -> CommitToken:
+        tx = store.begin()
+        tx.put(b"a", value)
+        return tx.commit()
+
     store = LocalStore.open(str(tmp_path / "db"))
-    tx = store.begin()
-    tx.put(b"a", b"1")
-    token = tx.commit()
+    old, newer = commit(b"1"), commit(b"2")
     follower = LocalStore.open_read_only(str(tmp_path / "db"))
-    with pytest.raises(errors.NotSupportedError):
-        follower.begin(as_of=token)
-    with pytest.raises(errors.NotSupportedError):
-        follower.token_at(0)
+    past = follower.begin(as_of=old)
+    assert past.get(b"a") == b"1"
+    assert follower.begin(as_of=newer).get(b"a") == b"2"
+    # When the writer goes on, and throws away what only the past needs.
+    for number in range(6):
+        commit(b"later %d" % number)
+        store.flush()
+    store.wait_until_compacted()
+    follower.refresh()
+    # Then who is in the past stays there, and nobody else gets there.
+    assert past.get(b"a") == b"1"
+    past.rollback()
+    with pytest.raises(errors.PastNotKept):
+        follower.begin(as_of=old)
+    with pytest.raises(errors.InvalidParameterValue):
+        follower.begin(as_of=CommitToken(follower.version + 1))
+    assert follower.token_at(time.time()) == follower.version
     follower.close()
     store.close()
+
+
+def test_times_are_known_to_the_next_process_when_the_database_was_closed() -> None:
+    world = World(HOUR_S)
+    tokens = []
+    for minute in range(5):
+        world.now_s += 60
+        tokens.append(world.commit(a=str(minute)))
+    world.now_s += 60
+    world.reopen()
+    # Nothing was flushed: the times went into the manifest when it was closed.
+    for minute in range(5):
+        assert world.store.token_at(NOON_S + (minute + 1) * 60 + 30) == tokens[minute]
+        assert world.at(tokens[minute]) == {b"a": b"%d" % minute}
+    # When it is killed, nobody knows the times of the last commits any more, and says so.
+    world.now_s += 60
+    world.commit(a="last")
+    killed, world.env = world.store, world.env.copy()
+    world.now_s += 600
+    world.env.time_of_day = lambda: world.now_s
+    world.open()
+    assert world.store.token_at(world.now_s) == tokens[-1] + 1
+    with pytest.raises(errors.PastNotKept, match="is not known"):
+        world.store.token_at(world.now_s - 60)
+    assert world.store.token_at(NOON_S + 90) == tokens[0]
+    killed.close()
+    world.store.close()
+
+
+def test_a_time_means_the_same_version_each_time_it_is_asked_for() -> None:
+    # Given a clock that moves by less than what is noted, and commits and questions in turns.
+    world = World(HOUR_S)
+    dice = random.Random(7)
+    answers: dict[float, CommitToken] = {}
+    made: list[tuple[float, CommitToken]] = []
+    for number in range(2000):
+        world.now_s += dice.choice([0.0001, 0.001, 0.004, 0.3])
+        made.append((world.now_s, world.commit(a=str(number))))
+        if dice.random() < 0.2:
+            answers[world.now_s] = world.store.token_at(world.now_s)
+            assert answers[world.now_s] == made[-1][1]
+    for second, answer in answers.items():
+        assert world.store.token_at(second) == answer
+    # And whatever is asked is at most a hundredth of a second off.
+    for second in [at + after for at, _ in made[:-1:7] for after in (0, 0.005, 0.02)]:
+        found = world.store.token_at(second)
+        assert found <= max(token for at, token in made if at <= second)
+        assert found >= max((token for at, token in made if at <= second - 0.0101), default=0)
+    world.store.close()
+
+
+def test_who_was_told_to_keep_the_past_does_not_find_what_was_gone_before() -> None:
+    # Given a database that was open without a retention.
+    world = World(0)
+    tokens = []
+    for number in range(8):
+        tokens.append(world.commit(a=str(number)))
+        world.compact()
+    assert world.store.statistics().compactions
+    world.retention_s = HOUR_S
+    world.reopen()
+    newer = [world.commit(a="newer"), world.commit(a="newest")]
+    world.compact()
+    # Then the past begins with what was there at its last compaction.
+    with pytest.raises(errors.PastNotKept) as caught:
+        world.at(tokens[2])
+    oldest = caught.value.oldest_version
+    assert tokens[2] < oldest <= tokens[-1]
+    assert world.at(CommitToken(oldest))[b"a"] == b"%d" % tokens.index(CommitToken(oldest))
+    assert caught.value.sqlstate == "72000"
+    assert not caught.value.retryable
+    assert [world.at(token)[b"a"] for token in (tokens[-1], *newer)] == [b"7", b"newer", b"newest"]
+    world.store.close()
+
+
+def test_what_is_older_than_the_retention_is_refused_also_where_it_is_still_there() -> None:
+    # Given two commits, a flush that says when, and no compaction at all.
+    world = World(HOUR_S)
+    old = world.commit(a="old")
+    world.now_s += 1
+    world.commit(a="newer")
+    world.store.flush()
+    assert world.at(old) == {b"a": b"old"}
+    world.now_s += 2 * HOUR_S
+    with pytest.raises(errors.PastNotKept):
+        world.at(old)
+    world.store.close()
+
+
+def test_where_somebody_reads_others_may_come_too() -> None:
+    world = World(0)
+    token = world.commit(a="old")
+    reader = world.store.begin()
+    assert reader.get(b"a") == b"old"
+    for number in range(5):
+        world.commit(a=str(number))
+        world.compact()
+    assert world.at(token) == {b"a": b"old"}
+    other = world.store.begin(as_of=token)
+    reader.rollback()
+    world.commit(a="x")
+    world.compact()
+    assert other.get(b"a") == b"old"
+    other.rollback()
+    with pytest.raises(errors.PastNotKept):
+        world.at(token)
+    world.store.close()
 
 
 def test_whoever_is_let_in_while_compactions_run_sees_the_past_whole() -> None:
@@ -196,29 +321,31 @@ def test_whoever_is_let_in_while_compactions_run_sees_the_past_whole() -> None:
     world.store.close()
 
 
-def test_between_finding_a_watermark_and_noting_it_nobody_is_let_in() -> None:
+def test_between_finding_a_floor_and_noting_it_nobody_is_let_in() -> None:
     world = World(0)
     for number in range(3):
         world.commit(a=str(number))
-    retention = world.store._engine._compactor.retention  # type: ignore[attr-defined]
+    store = world.store
     outcome: list[object] = []
 
     def come_in() -> None:
         try:
-            retention.hold(1, outcome.append)
+            outcome.append(store.begin(as_of=CommitToken(1)))
         except errors.SnapshotTooOld as error:
             outcome.append(error)
 
-    threads: list[threading.Thread] = []
+    coming = threading.Thread(target=come_in, daemon=True)
+    in_use = store._snapshots_in_use
 
-    def oldest_snapshot() -> int:
-        threads.append(threading.Thread(target=come_in, daemon=True))
-        threads[0].start()
-        threads[0].join(0.05)
-        assert threads[0].is_alive(), "it did not wait"
-        return 3
+    def meanwhile() -> list[int]:
+        if not coming.ident:
+            coming.start()
+            coming.join(0.05)
+            assert coming.is_alive(), "it did not wait"
+        return in_use()
 
-    assert retention.watermark(oldest_snapshot) == 3
-    threads[0].join(20)
-    assert [type(each) for each in outcome] == [errors.SnapshotTooOld]
+    store._snapshots_in_use = meanwhile  # type: ignore[method-assign]
+    assert store._snapshots_to_keep(3) == (3,)
+    coming.join(20)
+    assert [type(each) for each in outcome] == [errors.PastNotKept]
     world.store.close()

@@ -36,6 +36,7 @@ NAME = "NAME"
 STRING = "STRING"
 PARAMETER = "PARAMETER"
 COMPARISON = "COMPARISON"
+AS_OF = "AS_OF"
 END = "$END"
 
 MAX_PARAMETER_NUMBER = 65_535
@@ -61,6 +62,9 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+
+
+_OF = re.compile(r"\bof\b", re.IGNORECASE)
 
 
 class Lexer:
@@ -99,6 +103,8 @@ class Lexer:
         append((END, "", end))
         if has_parameters:
             _number_parameters(tokens)
+        if _OF.search(sql):
+            _join_as_of(tokens)
         return tokens
 
 
@@ -169,6 +175,19 @@ def _unquote(text: str, position: int) -> str:
     if not name:
         raise SqlSyntaxError("a name in double quotes is empty", position=position)
     return name
+
+
+def _join_as_of(tokens: list[Token]) -> None:
+    """AS OF before VERSION or TIMESTAMP is one token.
+
+    Two would take the parser two tokens to tell from an alias called "of", and it looks at one.
+    Behind an alias neither word can stand, so nothing is lost.
+    """
+    for index in range(len(tokens) - 3, -1, -1):
+        first, second, third = tokens[index : index + 3]
+        if (first[0], second[0], third[0]) != ("AS", "OF", NAME) or third[1] not in ("version", "timestamp"):
+            continue
+        tokens[index : index + 2] = [(AS_OF, "as of", first[2])]
 
 
 def _number_parameters(tokens: list[Token]) -> None:

@@ -288,20 +288,34 @@ def drop_index_if(
 
 @dataclass
 class Mode:
-    """One of the two is given; `position` is that of its first word."""
+    """One of the three is given; `position` is that of its first word."""
 
     position: int
     isolation: IsolationLevel | None = None
     is_read_only: bool | None = None
+    as_of: ast.Moment | None = None
 
 
 @rule("begin")
 def begin(word: Token, _transaction: Token | None, modes: list[Mode]) -> ast.Begin:
-    return ast.Begin(*modes_of(modes), word[2])
+    moments = [mode for mode in modes if mode.as_of is not None]
+    if not moments:
+        return ast.Begin(*modes_of(modes), word[2])
+    if len(moments) > 1:
+        raise SqlSyntaxError("a transaction mode is given twice", position=moments[1].position)
+    isolation, is_read_only = modes_of([mode for mode in modes if mode.as_of is None])
+    if is_read_only is False:
+        raise SqlSyntaxError("nobody can write in the past: AS OF is READ ONLY", position=moments[0].position)
+    return ast.Begin(isolation, True, word[2], moments[0].as_of)
 
 
 def modes_of(modes: list[Mode]) -> tuple[IsolationLevel | None, bool | None]:
     """Level and read-only, each None where it is not said."""
+    moments = [mode for mode in modes if mode.as_of is not None]
+    if moments:
+        raise SqlSyntaxError(
+            "AS OF is no mode of a transaction that is open", position=moments[0].position, hint="BEGIN AS OF"
+        )
     isolations = [mode for mode in modes if mode.isolation is not None]
     accesses = [mode for mode in modes if mode.is_read_only is not None]
     for repeated in (isolations[1:], accesses[1:]):
@@ -324,6 +338,26 @@ def read_only(word: Token, _only: Token) -> Mode:
 @rule("read_write")
 def read_write(word: Token, _write: Token) -> Mode:
     return Mode(word[2], is_read_only=False)
+
+
+@rule("as_of_mode")
+def as_of_mode(moment: ast.Moment) -> Mode:
+    return Mode(moment.position, as_of=moment)
+
+
+@rule("as_of")
+def as_of(_as_of: Token, kind: Token, value: Token | ast.Parameter) -> ast.Moment:
+    is_version = kind[1] == "version"
+    if isinstance(value, ast.Parameter):
+        return ast.Moment(is_version, value, value.position)
+    if is_version is not (value[0] == "INT"):
+        raise SqlSyntaxError("AS OF VERSION takes a number, AS OF TIMESTAMP a text", position=value[2])
+    return ast.Moment(is_version, int(value[1]) if is_version else value[1], value[2])
+
+
+@rule("past_query")
+def past_query(statement: ast.Query | ast.Explain, moment: ast.Moment) -> ast.PastQuery:
+    return ast.PastQuery(statement, moment, statement.position)
 
 
 @rule("serializable")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from ferrisdb.errors import Error, NotSupportedError, SqlSyntaxError, line_and_column
 from ferrisdb.query.parse.automaton import expected, shift, shift_all
-from ferrisdb.query.parse.lexer import COMPARISON, END, NAME, PARAMETER, STRING, Token, token_length
+from ferrisdb.query.parse.lexer import AS_OF, COMPARISON, END, NAME, PARAMETER, STRING, Token, token_length
 from ferrisdb.query.parse.not_yet import missing_feature
 from ferrisdb.query.parse.tables import Tables
 
@@ -36,6 +36,7 @@ _SHOWN = {
     "INT": "a whole number",
     PARAMETER: "a parameter",
     COMPARISON: "<",
+    AS_OF: "AS OF",
     END: "the end of the statement",
 }
 
