@@ -326,7 +326,7 @@ c  SELECT 1
 
 def test_a_wait_with_a_timeout_ends_before_the_next_step_of_its_session(tmp_path: Path) -> None:
     script = ACCOUNTS + "a> BEGIN; UPDATE account SET balance = 1 WHERE id = 1;\n"
-    script += "b> SET lock_timeout = '20ms';\nb> UPDATE account SET balance = 2 WHERE id = 1;\n"
+    script += "b> SET lock_timeout = '1s';\nb> UPDATE account SET balance = 2 WHERE id = 1;\n"
     script += "b> SELECT 7 AS seven;\n"
     status, screen = played(tmp_path, script)
     assert status == 1
