@@ -28,6 +28,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from types import TracebackType
 
@@ -38,6 +39,7 @@ from ferrisdb.storage import yield_points
 
 FIRST_PAUSE_S = 0.002
 LONGEST_PAUSE_S = 0.25
+_MOST_DOUBLINGS = 10
 DEFAULT_ATTEMPTS = 10
 DEFAULT_RETRY_FOR_S = 30.0
 
@@ -45,10 +47,11 @@ _pauses = random.Random()
 
 
 class _Attempting(threading.local):
-    """The databases in whose attempts this thread is."""
+    """The attempts that this thread has entered. One that was dropped without its end, as by Ctrl-C
+    between two steps, is not among them any more."""
 
     def __init__(self) -> None:
-        self.databases: list[object] = []
+        self.attempts: weakref.WeakSet[Attempt] = weakref.WeakSet()
 
 
 _attempting = _Attempting()
@@ -68,10 +71,10 @@ class Attempts:
     ) -> None:
         """`database` is what attempts must not be nested in; `is_sure_to_loop`, that no block ends
         by `return` or `break`."""
-        if attempts < 1:
-            raise InvalidParameterValue(f"attempts is at least 1, not {attempts}")
-        if not retry_for_s >= 0:
-            raise InvalidParameterValue(f"retry_for_s is {retry_for_s}; it must not be negative")
+        if not isinstance(attempts, int) or attempts < 1:
+            raise InvalidParameterValue(f"attempts is at least 1, not {attempts!r}")
+        if not isinstance(retry_for_s, (int, float)) or not retry_for_s >= 0:
+            raise InvalidParameterValue(f"retry_for_s is {retry_for_s!r}; it is a number of seconds from 0")
         self.begin = begin
         self.database = database
         self._attempts = attempts
@@ -79,32 +82,37 @@ class Attempts:
         self.is_sure_to_loop = is_sure_to_loop
         self._count = 0
         self._pause_s = 0.0
-        self._last: Attempt | None = None
         self._first_began_s = 0.0
+        # Of the last attempt. It knows this object, so this must not hold it: in a circle it would
+        # outlive an interrupt, and its transaction with it.
+        self.was_entered = False
+        self.has_to_be_repeated = False
 
     def __iter__(self) -> Iterator[Attempt]:
         return self
 
     def __next__(self) -> Attempt:
-        if self._last is None:
+        if not self._count:
             self._first_began_s = time.monotonic()
-        elif not self._last.was_entered:
+        elif not self.was_entered:
             raise InterfaceError(
                 "an attempt was not made: the loop's body has to enter it", hint="with attempt as tx: ..."
             )
-        elif not self._last.has_to_be_repeated:
+        elif not self.has_to_be_repeated:
             raise StopIteration
         else:
             yield_points.sleep(self._pause_s)
         self._count += 1
-        self._last = Attempt(self, self._count, place_of_caller(1))
-        return self._last
+        self.was_entered = self.has_to_be_repeated = False
+        return Attempt(self, self._count, place_of_caller(1))
 
     def may_repeat(self, error: BaseException | None) -> bool:
         """Whether there is another attempt after `error`. Draws the pause in front of it."""
         if not isinstance(error, Error) or not error.retryable or self._count >= self._attempts:
             return False
-        self._pause_s = _pauses.uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._count))
+        # Past the longest pause no power of two is needed; past 2**1023 it is no float.
+        doubled = min(self._count, _MOST_DOUBLINGS)
+        self._pause_s = _pauses.uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**doubled))
         return time.monotonic() + self._pause_s - self._first_began_s <= self._retry_for_s
 
     def note_on(self, error: BaseException) -> None:
@@ -122,41 +130,39 @@ class Attempt:
 
     def __init__(self, attempts: Attempts, number: int, loop: Place | None) -> None:
         self.number = number
-        self.was_entered = False
-        self.has_to_be_repeated = False
+        self._was_entered = False
         self._attempts = attempts
         self._loop = loop
+        self.database = attempts.database
         self._transaction: Transaction | None = None
-        self._databases: list[object] = []
+        self.is_over = False
 
     def __enter__(self) -> Transaction:
         """Raises InterfaceError inside of another attempt on the same database."""
-        if self.was_entered:
+        if self._was_entered:
             raise InterfaceError("an attempt is made once", hint="the loop gives another one for each round")
-        database = self._attempts.database
-        databases = _attempting.databases
-        if any(each is database for each in databases):
+        database = self.database
+        if any(each.database is database and not each.is_over for each in _attempting.attempts):
             raise InterfaceError(
                 "a retry inside of a retry: the inner one could not repeat what the outer has read",
                 hint="pass the outer transaction on, and call the work with it: work(tx); "
                 "of a @db.transactional function that is function.__wrapped__(tx, ...)",
             )
-        self.was_entered = True
+        self._was_entered = self._attempts.was_entered = True
         transaction = self._attempts.begin()
         transaction.__enter__()
         self._transaction = transaction
-        databases.append(database)
-        # To be taken out of the same list, also where another thread ends the block.
-        self._databases = databases
+        _attempting.attempts.add(self)
         return transaction
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._transaction is None:
-            return False
+        # Not taken out of the set: another thread may end the block.
+        self.is_over = True
         transaction, self._transaction = self._transaction, None
-        self._databases.remove(self._attempts.database)
+        if transaction is None:
+            return False
         try:
             transaction.__exit__(kind, error, trace)
         except Error as failure:
@@ -165,16 +171,16 @@ class Attempt:
             if (may_loop or leads_back(place_of_caller(1), self._loop)) and self._attempts.may_repeat(
                 failure
             ):
-                self.has_to_be_repeated = True
+                self._attempts.has_to_be_repeated = True
                 return True
             self._attempts.note_on(failure)
             raise
         if error is None:
             return False
-        self.has_to_be_repeated = self._attempts.may_repeat(error)
-        if not self.has_to_be_repeated:
+        has_to_be_repeated = self._attempts.has_to_be_repeated = self._attempts.may_repeat(error)
+        if not has_to_be_repeated:
             self._attempts.note_on(error)
-        return self.has_to_be_repeated
+        return has_to_be_repeated
 
 
 def refuse_unfinished(done: object) -> None:

@@ -155,14 +155,15 @@ class Statements:
         """False where the idle watch has just ended it: then there is a session that knows."""
         with self._guard:
             self.lease.require_usable()
-            transaction, self._transaction = self._transaction, None
+            transaction = self._transaction
             if transaction is None:
                 return False
             try:
                 transaction.commit()
             except BaseException:
-                transaction.rollback()
+                self._end_bytes()
                 raise
+            self._transaction = None
         return True
 
     def rollback(self) -> None:
@@ -177,9 +178,14 @@ class Statements:
         if self._transaction is None:
             return
         with self._guard:
-            transaction, self._transaction = self._transaction, None
-            if transaction is not None:
-                transaction.rollback()
+            self._end_bytes()
+
+    def _end_bytes(self) -> None:
+        """Within the guard: roll back what is open without a session, if there is anything."""
+        if self._transaction is not None:
+            self._transaction.rollback()
+        # Only now: one that an interrupt leaves half ended is found, by the program or by `__del__`.
+        self._transaction = None
 
     def tables(self) -> tuple[Table, ...]:
         """The tables that the open transaction sees, or without one those that are committed."""
@@ -189,10 +195,7 @@ class Statements:
     def close(self) -> None:
         """Roll back what is open. Rows that were not taken are gone."""
         if self._session is None:
-            with self._guard:
-                transaction, self._transaction = self._transaction, None
-                if transaction is not None:
-                    transaction.rollback()
+            self._rollback_bytes()
         if self._session is not None:
             self._session.close()
 
@@ -242,7 +245,11 @@ class Statements:
         timeout_s = self._idle_timeout_s()
         transaction = self.transaction
         self.is_watched = timeout_s is not None and transaction is not None
-        if timeout_s is None or transaction is None or self._watched_as == (transaction, timeout_s):
+        if timeout_s is None or transaction is None:
+            # The watch forgets it, too, when it asks next.
+            self._watched_as = None
+            return
+        if self._watched_as == (transaction, timeout_s):
             return
         self._watched_as = (transaction, timeout_s)
         idle_watch.watch(self, time.monotonic() + timeout_s, self.lease.engine.shared.end_abandoned)
@@ -250,17 +257,19 @@ class Statements:
     def end_if_idle(self, now_s: float) -> float | None:
         """For the idle watch: see `Watched`."""
         timeout_s = self._idle_timeout_s()
-        if timeout_s is None or not self.has_live_transaction:
+        if timeout_s is None:
             return None
         with self._guard.for_watch() as is_held:
             if not is_held:
                 return now_s + timeout_s
+            # Within the guard: between two steps of a call there may seem to be none.
+            if not self.has_live_transaction:
+                return None
             deadline_s = self._guard.left_at_s + timeout_s
             if now_s < deadline_s:
                 return deadline_s
-            if self.has_live_transaction:
-                session = self._session or self._make_session()
-                session.end_by_force(functools.partial(_idle_for_too_long, timeout_s))
+            session = self._session or self._make_session()
+            session.end_by_force(functools.partial(_idle_for_too_long, timeout_s))
             return None
 
 

@@ -169,8 +169,8 @@ class Transaction:
         `prefix` in their place gives all keys that begin with it. Own writes made before the
         call are included; those made while the iterator is being taken may or may not be.
         """
-        if limit is not None and limit < 0:
-            raise InvalidParameterValue(f"limit is 0 or more, not {limit}")
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise InvalidParameterValue(f"limit is 0 or more, a whole number, and not {limit!r}")
         if prefix is not None:
             if lo or hi is not None:
                 raise InvalidParameterValue("a scan has a prefix or bounds, not both")

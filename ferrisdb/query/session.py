@@ -432,22 +432,22 @@ class Session:
             state.check_not_ended_by_force()
             return False
         state.settle_results()
-        self._state = None
         try:
             state.transaction.commit()
         except BaseException:
-            self.settings.rollback()
-            state.transaction.rollback()
+            self._rollback()
             raise
+        self._state = None
         self.settings.commit()
         return True
 
     def _rollback(self) -> None:
         state = self._open_state("ROLLBACK")
-        self._state = None
         self.settings.rollback()
         state.revoke_results(InterfaceError("the transaction of this result was rolled back"))
         state.transaction.rollback()
+        # Only now: one that an interrupt leaves half ended is found, by the program or a finaliser.
+        self._state = None
 
     def _open_state(self, word: str) -> TransactionState:
         if self._state is None:

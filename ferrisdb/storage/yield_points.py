@@ -50,21 +50,24 @@ _conductor: Conductor | None = None
 
 def reach(point: str, what: bytes | str = b"") -> None:
     """The thread is at `point`; `what` is the key that it is about, or words."""
-    if _conductor is not None:
-        _conductor.reach(point, what)
+    conductor = _conductor  # Once: it may be uninstalled between two looks.
+    if conductor is not None:
+        conductor.reach(point, what)
 
 
 def acquire(lock: threading.Lock, timeout_s: float = -1) -> bool:
     """`lock.acquire`, where it may be another transaction that has to release it."""
-    if _conductor is not None:
-        return _conductor.acquire(lock, timeout_s)
+    conductor = _conductor
+    if conductor is not None:
+        return conductor.acquire(lock, timeout_s)
     return lock.acquire(timeout=timeout_s)
 
 
 def sleep(duration_s: float) -> None:
     """`time.sleep`, for others to get on meanwhile."""
-    if _conductor is not None:
-        _conductor.sleep(duration_s)
+    conductor = _conductor
+    if conductor is not None:
+        conductor.sleep(duration_s)
     else:
         time.sleep(duration_s)
 

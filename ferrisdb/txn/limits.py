@@ -25,22 +25,22 @@ class TransactionLimits:
     raises IdleInTransactionTimeout. None: it may stay open for ever, and so may its locks."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_transaction_bytes <= MAX_COMMIT_BYTES:
+        size, count = self.max_transaction_bytes, self.max_open_transactions
+        if not isinstance(size, int) or not 1 <= size <= MAX_COMMIT_BYTES:
             raise InvalidParameterValue(
-                f"max_transaction_bytes is {self.max_transaction_bytes};"
-                f" it must be at least 1 and at most {MAX_COMMIT_BYTES}"
+                f"max_transaction_bytes is {size!r}; it must be at least 1 and at most {MAX_COMMIT_BYTES}"
             )
-        if self.max_open_transactions < 1:
-            raise InvalidParameterValue(
-                f"max_open_transactions is {self.max_open_transactions}; it must be at least 1"
-            )
+        if not isinstance(count, int) or count < 1:
+            raise InvalidParameterValue(f"max_open_transactions is {count!r}; it must be at least 1")
         check_idle_timeout(self.idle_in_transaction_timeout_s)
 
 
 def check_idle_timeout(timeout_s: float | None) -> None:
     """Raises InvalidParameterValue for what is no time to wait."""
-    if timeout_s is not None and not 0 < timeout_s < math.inf:
+    if timeout_s is None:
+        return
+    if not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < math.inf:
         raise InvalidParameterValue(
-            f"idle_in_transaction_timeout_s is {timeout_s}; it must be more than 0",
+            f"idle_in_transaction_timeout_s is {timeout_s!r}; it is a number of seconds above 0",
             hint="None is no timeout",
         )

@@ -298,9 +298,13 @@ class LocalStore:
             self._is_closed = True
             still_open = list(self._open.values())
         self._locks.close()
-        for transaction in still_open:
-            transaction.rollback()
-        self._engine.close()
+        try:
+            # First: were one rolled back here while its own thread commits it, others that commit, too,
+            # would be told that it is over, and the engine would still write it.
+            self._engine.close()
+        finally:
+            for transaction in still_open:
+                transaction.rollback()
 
     def _check_usable(self) -> None:
         if self._is_closed:

@@ -84,9 +84,10 @@ class LocalTransaction:
         self._take_snapshot = take_snapshot
         self._on_end = on_end
         self._committer_of = committer_of
-        self._duplicates: set[bytes] = set()
-        """Keys that are held although others have committed them since the snapshot: `claim` has
-        said so. To write one is a conflict, however long it has been held."""
+        self._unproven: set[bytes] = set()
+        """Keys that may be held although others have committed them since the snapshot: `claim` has
+        said so; or an error or Ctrl-C came before the look for newer commits. A lock alone proves
+        nothing: to use one of these is to look again."""
         self._commit_timestamp: int | None = None
         self._is_ended = False
 
@@ -214,53 +215,60 @@ class LocalTransaction:
         are_stored: bool = True,
     ) -> Locked:
         self._check_writable()
+        wanted = self._not_had(keys, mode)
         try:
-            wanted, skipped = self._hold(keys, mode, waiting)
+            skipped = self._hold(wanted, mode, waiting)
+            held = [key for key in wanted if key not in skipped] if skipped else wanted
             # Only now, as in `_take`.
             if are_stored:
-                for key in wanted:
+                for key in held:
                     self._check_first_updater(key, mode)
             elif mode is LockMode.EXCLUSIVE:
-                self._check_share_traces(wanted)
+                self._check_share_traces(held)
         except errors.Retryable:
             self._end(None)
             raise
-        return Locked(skipped)
+        self._unproven.difference_update(wanted)
+        return Locked(tuple(skipped))
+
+    def _not_had(self, keys: Collection[bytes], mode: LockMode) -> list[bytes]:
+        """Those to be locked. They stay unproven until somebody has looked behind the lock."""
+        wanted = [key for key in keys if not self._has(key, mode)]
+        self._unproven.update(wanted)
+        return wanted
 
     def _hold(
-        self, keys: Collection[bytes], mode: LockMode, waiting: Waiting = Waiting.WAIT
-    ) -> tuple[Collection[bytes], tuple[bytes, ...]]:
-        """Lock the keys: those that are newly held, and those that were skipped."""
+        self, wanted: Sequence[bytes], mode: LockMode, waiting: Waiting = Waiting.WAIT
+    ) -> dict[bytes, None]:
+        """Lock the keys; those that were skipped, in order."""
         owner = self.lock_owner
         owner.thread_id = threading.get_ident()
-        wanted = [key for key in keys if not self._has(key, mode)]
-        skipped: list[bytes] = []
+        skipped: dict[bytes, None] = {}
         for start in range(0, len(wanted), KEYS_AT_A_TIME):
             batch = iter(wanted[start : start + KEYS_AT_A_TIME])
             reach("lock", wanted[start])
             while (taken := self._locks.acquire_free(owner, batch, mode)) is not None:
                 if not self._locks.acquire(owner, taken, mode, waiting):
-                    skipped.append(taken)
+                    skipped[taken] = None
             reach("locked", wanted[start])
-        if skipped:
-            wanted = [key for key in wanted if key not in skipped]
-        return wanted, tuple(skipped)
+        return skipped
 
     def claim(self, keys: Collection[bytes]) -> tuple[bytes, ...]:
         self._check_writable()
+        wanted = self._not_had(keys, LockMode.EXCLUSIVE)
         try:
-            wanted, _ = self._hold(keys, LockMode.EXCLUSIVE)
+            self._hold(wanted, LockMode.EXCLUSIVE)
             self._check_share_traces(wanted)
             snapshot = self._reads_at()
-            newer = [key for key in wanted if self._engine.newest_timestamp(key, snapshot)]
+            newer = {key: None for key in wanted if self._engine.newest_timestamp(key, snapshot)}
             for key in newer:
                 # Gone again since: whoever writes it now has read what is not so any more.
                 if not self._is_duplicate(key):
                     self._check_first_updater(key, LockMode.EXCLUSIVE)
-            self._duplicates.update(newer)
         except errors.Retryable:
             self._end(None)
             raise
+        self._unproven.difference_update(key for key in wanted if key not in newer)
         found = zip(keys, self.get_many(list(keys)), strict=True)
         return (*newer, *(key for key, value in found if value is not None and key not in newer))
 
@@ -319,13 +327,14 @@ class LocalTransaction:
         if key not in self._writes.values:
             if len(key) > MAX_KEY_BYTES:
                 raise errors.KeyTooLarge(f"the key has {len(key)} bytes; at most {MAX_KEY_BYTES} fit")
-            if key not in self.lock_owner.exclusive_keys or key in self._duplicates:
+            if key not in self.lock_owner.exclusive_keys or key in self._unproven:
                 self._take(key)
         self._writes.write(key, value)
 
     def _take(self, key: bytes) -> None:
         owner = self.lock_owner
         owner.thread_id = threading.get_ident()
+        self._unproven.add(key)
         try:
             self._locks.acquire(owner, key, LockMode.EXCLUSIVE)
             # Only now, when this is the first use: what we waited for is then in the snapshot.
@@ -334,13 +343,14 @@ class LocalTransaction:
             # There is no way on from here at this snapshot, and others may wait for us.
             self._end(None)
             raise
+        self._unproven.discard(key)
 
     def _has(self, key: bytes, mode: LockMode) -> bool:
-        """Whether the key is held, and nothing newer was met under it."""
+        """Whether the key is held, and was looked at behind the lock."""
+        if self._unproven and key in self._unproven:
+            return False
         owner = self.lock_owner
-        if key in owner.exclusive_keys:
-            return not self._duplicates or key not in self._duplicates
-        return mode is LockMode.SHARE and key in owner.shared_keys
+        return key in owner.exclusive_keys or (mode is LockMode.SHARE and key in owner.shared_keys)
 
     def _take_range(self, lo: bytes, hi: bytes | None) -> None:
         owner = self.lock_owner

@@ -132,6 +132,7 @@ class LockTable:
             if not any(True for _ in self._before_range(owner, lo, hi, None)):
                 self._ranges.hold(owner, lo, hi)
                 return
+            self._forget_waiter(owner.waiting)  # As in `_enqueue`.
             waiter = RangeWaiter(owner, lo, hi, next(self._turns))
             self._ranges.waiting.append(waiter)
             owner.waiting = waiter
@@ -180,8 +181,7 @@ class LockTable:
         reach("release")
         with self._mutex:
             # Every step may be done twice: an interrupted release is repeated.
-            if owner.waiting is not None:
-                self._forget_waiter(owner.waiting)
+            self._forget_waiter(owner.waiting)
             self._ranges.release(owner)
             for key in owner.exclusive_keys:
                 if self._exclusive.get(key) is owner:
@@ -304,6 +304,8 @@ class LockTable:
             self._shared.setdefault(key, set()).add(owner)
 
     def _enqueue(self, owner: LockOwner, key: bytes, mode: LockMode) -> Waiter:
+        # Where Ctrl-C came before the sleep. Only the newest wait is found at the end.
+        self._forget_waiter(owner.waiting)
         # Who shares the key is in the way of every range that waits for it: he has no turn.
         turn = 0 if key in owner.shared_keys else next(self._turns)
         waiter = Waiter(owner, key, mode, turn)
@@ -328,10 +330,10 @@ class LockTable:
         else:
             self._wake(waiter.key)
 
-    def _forget_waiter(self, waiter: Waiter | RangeWaiter) -> None:
+    def _forget_waiter(self, waiter: Waiter | RangeWaiter | None) -> None:
         if isinstance(waiter, RangeWaiter):
             self._dequeue_range(waiter)
-        else:
+        elif waiter is not None:
             self._dequeue(waiter)
 
     def _dequeue_range(self, waiter: RangeWaiter) -> None:

@@ -23,7 +23,7 @@ asked for with a limit.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
@@ -41,12 +41,15 @@ _WINDOW_BYTES: Final = 24
 class Footprint:
     """Keys and ranges, each with the number of a statement. Not changed once it is made."""
 
-    __slots__ = ("_ordered", "keys", "ranges")
+    __slots__ = ("_apart", "_ordered", "keys", "ranges")
 
     def __init__(self, keys: dict[bytes, int], ranges: dict[Span, int]) -> None:
         self.keys = keys
         self.ranges = ranges
         self._ordered: list[bytes] | None = None
+        self._apart: list[Span] | None = None
+        """The ranges in order, those that meet as one. With a thousand on either side, to compare
+        each with each would take seconds, under the mutex of the graph."""
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.ranges)
@@ -59,7 +62,15 @@ class Footprint:
             place = bisect_left(self._ordered, lo)
             if place < len(self._ordered) and (hi is None or self._ordered[place] < hi):
                 return key_span(self._ordered[place])
-        for own_lo, own_hi in self.ranges:
+        return self.shared_range(lo, hi) if self.ranges else None
+
+    def shared_range(self, lo: bytes, hi: bytes | None) -> Span | None:
+        """What [lo, hi) shares with one of the ranges."""
+        if self._apart is None:
+            self._apart = _joined(self.ranges, len(self.ranges))
+        place = bisect_right(self._apart, lo, key=_lower_end)
+        # The last that begins at or below lo, and the one behind it.
+        for own_lo, own_hi in self._apart[max(place - 1, 0) : place + 1]:
             shared_lo, shared_hi = max(lo, own_lo), _nearer_end(hi, own_hi)
             if shared_hi is None or shared_lo < shared_hi:
                 return shared_lo, shared_hi
@@ -154,10 +165,14 @@ def key_span(key: bytes) -> Span:
     return key, key + b"\0"
 
 
+def _lower_end(span: Span) -> bytes:
+    return span[0]
+
+
 def _joined(spans: Iterable[Span], limit: int) -> list[Span]:
     """At most `limit` ranges that cover the spans: the widest gaps stay open."""
     apart: list[Span] = []
-    for lo, hi in sorted(spans, key=lambda span: span[0]):
+    for lo, hi in sorted(spans, key=_lower_end):
         if apart:
             last_lo, last_hi = apart[-1]
             if last_hi is None:

@@ -180,8 +180,8 @@ class KeptNodes:
 
     def _readers_of(self, footprint: Footprint) -> Iterator[tuple[Span, Node]]:
         yield from _by_key(footprint.keys.keys(), self._readers)
-        for lo, hi in footprint.ranges:
-            inside = [key for key in self._readers if lo <= key and (hi is None or key < hi)]
+        if footprint.ranges:
+            inside = [key for key in self._readers if footprint.shared_range(*key_span(key)) is not None]
             yield from _by_key(inside, self._readers)
         yield from _by_range(footprint, self._read_ranges)
 

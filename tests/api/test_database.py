@@ -465,8 +465,9 @@ def test_misuse_is_an_interface_error_and_nothing_else(db: ferrisdb.Database) ->
                 call(wrong)  # type: ignore[operator]
     with pytest.raises(ferrisdb.InterfaceError, match="into= is a class or a function, not int"):
         db.query("SELECT 1 AS a", into=7)  # type: ignore[call-overload]
-    with pytest.raises(ferrisdb.DataError, match="limit is 0 or more"):
-        db.begin().scan(limit=-1)
+    for limit in (-1, 1.5, "1"):
+        with pytest.raises(ferrisdb.DataError, match="limit is 0 or more"):
+            db.begin().scan(limit=limit)  # type: ignore[arg-type]
     with pytest.raises(ferrisdb.InterfaceError, match="transaction is over"):
         tx.tables()
     closed = ferrisdb.open()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -156,11 +157,20 @@ def test_pauses_are_drawn_from_nothing_to_a_bound_that_doubles(
         assert min(drawn) < bound_s / 4 < bound_s * 3 / 4 < max(drawn), "full jitter, not some"
 
 
-@pytest.mark.parametrize("attempts", [0, -1])
-def test_at_least_one_attempt(db: ferrisdb.Database, attempts: int) -> None:
+def test_thousands_of_attempts_are_made_if_they_are_asked_for(db: ferrisdb.Database) -> None:
+    with fail_commits(db, CONFLICT, times=1100) as failures:
+        assert db.run(put, attempts=2000, retry_for_s=float("inf")) == b"v"
+    assert failures.count == 1100
+
+
+@pytest.mark.parametrize("attempts", [0, -1, "5", 2.5])
+def test_at_least_one_attempt(db: ferrisdb.Database, attempts: Any) -> None:
     for call in (lambda: db.run(put, attempts=attempts), lambda: put_in_loop(db, attempts)):
         with pytest.raises(errors.InvalidParameterValue, match="at least 1"):
             call()
+    for retry_for_s in (-1, "30"):
+        with pytest.raises(errors.InvalidParameterValue, match="retry_for_s"):
+            db.run(put, retry_for_s=retry_for_s)  # type: ignore[arg-type]
 
 
 # --- blocks that end in other ways

@@ -6,11 +6,13 @@ import gc
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import ferrisdb
 from ferrisdb import errors
+from ferrisdb.api import statements
 from ferrisdb.api.idle_watch import IdleWatch
 from ferrisdb.query.guard import Guard
 
@@ -66,9 +68,13 @@ def test_one_more_than_the_limit_is_refused_until_another_ends() -> None:
         {"idle_in_transaction_timeout_s": -1.0},
         {"idle_in_transaction_timeout_s": float("nan")},
         {"idle_in_transaction_timeout_s": float("inf")},
+        {"idle_in_transaction_timeout_s": "5s"},
+        {"max_open_transactions": "10"},
+        {"max_open_transactions": 2.5},
+        {"max_transaction_bytes": "1 MB"},
     ],
 )
-def test_a_limit_that_makes_no_sense_is_refused(options: dict[str, int]) -> None:
+def test_a_limit_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidParameterValue, match=next(iter(options))):
         ferrisdb.open(**options)
 
@@ -233,6 +239,24 @@ def test_a_timeout_that_is_set_on_the_session_counts_from_there(db: ferrisdb.Dat
         time.sleep(0.005)
     with pytest.raises(errors.IdleInTransactionTimeout):
         tx.commit()
+
+
+def test_a_timeout_that_is_taken_back_and_set_again_is_watched_again(
+    db: ferrisdb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[object] = []
+    monkeypatch.setattr(statements.idle_watch, "watch", lambda each, *_: watched.append(each))
+    tx = db.begin()
+    tx.execute("SET idle_in_transaction_session_timeout = '5s'")
+    # Given that the watch has come by while there was none, and asks no more,
+    tx.execute("SET idle_in_transaction_session_timeout = 0")
+    assert end_idle(tx) is None
+    watched.clear()
+    # when the program sets it again,
+    tx.execute("SET idle_in_transaction_session_timeout = '5s'")
+    # then the watch hears of it.
+    assert watched == [tx._statements]
+    tx.rollback()
 
 
 def test_without_a_timeout_nobody_watches() -> None:

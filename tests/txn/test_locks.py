@@ -607,3 +607,36 @@ def test_who_ends_without_having_left_the_queue_is_given_nothing_later(table: Lo
     table.release_all(gone, None)
     table.release_all(holder, None)
     table.acquire(LockOwner(3), b"k", LockMode.EXCLUSIVE)
+
+
+@pytest.mark.parametrize("is_range", [False, True])
+def test_a_wait_that_ctrl_c_left_in_the_queue_is_granted_to_nobody(
+    is_range: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = LockTable(lambda: 0)
+    holder, interrupted, next_one = LockOwner(1), LockOwner(2), LockOwner(3)
+    holder.thread_id = -1
+    for key in (b"k", b"l"):
+        table.acquire(holder, key, LockMode.EXCLUSIVE)
+
+    def ask(key: bytes) -> None:
+        if is_range:
+            table.acquire_range(interrupted, key, key + b"\0")
+        else:
+            table.acquire(interrupted, key, LockMode.EXCLUSIVE)
+
+    def interrupt(waiter: object) -> None:
+        raise KeyboardInterrupt
+
+    # Given one who is interrupted when he has queued up and does not sleep yet, and goes on to
+    # another key.
+    monkeypatch.setattr(table, "_sleep", interrupt)
+    for key in (b"k", b"l"):
+        with pytest.raises(KeyboardInterrupt):
+            ask(key)
+    # When he is over, and the holder, too,
+    table.release_all(interrupted, None)
+    table.release_all(holder, None)
+    # then both keys are free.
+    for key in (b"k", b"l"):
+        assert table.acquire(next_one, key, LockMode.EXCLUSIVE, Waiting.SKIP_LOCKED)

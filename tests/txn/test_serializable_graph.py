@@ -340,6 +340,23 @@ def test_joining_forgets_nothing_and_leaves_the_widest_gaps_open(dice: random.Ra
     assert joined == [(far[0], far[11] + b"\0"), (far[12], far[-1] + b"\0")]
 
 
+def test_what_a_footprint_shares_with_a_range_is_found_wherever_it_lies(dice: random.Random) -> None:
+    def span() -> tuple[bytes, bytes | None]:
+        lo = dice.choice(KEYS)
+        return lo, dice.choice([lo + b"\0", b"%02d" % (int(lo) + dice.randrange(1, 6)), None])
+
+    for _ in range(2000):
+        keys = dict.fromkeys(dice.sample(KEYS, dice.randrange(3)), 0)
+        own = [span() for _ in range(dice.randrange(5))]
+        footprint = serializable_footprint.Footprint(keys, dict.fromkeys(own, 0))
+        asked = span()
+        covered = set(keys).union(*map(keys_in, own))
+        found = footprint.first_in(*asked)
+        assert (found is not None) is bool(covered.intersection(keys_in(asked)))
+        if found is not None:
+            assert set(keys_in(found)) <= covered.intersection(keys_in(asked))
+
+
 def test_an_ingest_is_a_writer_in_the_graph(tmp_path: Path) -> None:
     store = LocalStore.open(str(tmp_path / "db"))
     tx = store.begin(SERIALIZABLE)
