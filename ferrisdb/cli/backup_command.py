@@ -72,14 +72,15 @@ def _make(path: str, directory: str, keep_last: int | None, *, shows_progress: b
 
 
 def _list(store: BackupStore) -> int:
-    from tabulate import tabulate  # noqa: PLC0415
+    import tabulate  # noqa: PLC0415
 
+    tabulate.MIN_PADDING = 0  # What is drawn may not depend on what was drawn before.
     store.require()
     sound, damaged = store.read_all()
     rows = [_row(description.backup) for description in sound]
     if rows:
         headers = ["backup", "made at (UTC)", "last commit", "tables", "bytes", "new tables", "new bytes"]
-        print(tabulate(rows, headers, tablefmt="presto", disable_numparse=True, colalign=_ALIGNED))
+        print(tabulate.tabulate(rows, headers, tablefmt="presto", disable_numparse=True, colalign=_ALIGNED))
         sys.stdout.flush()
     else:
         print(f"{store.folder} has no backup that can be read", file=sys.stderr)

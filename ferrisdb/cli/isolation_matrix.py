@@ -70,15 +70,16 @@ def _chosen_levels(dialect: Dialect, names: list[str] | None) -> list[Level]:
 def _table(
     dialect: Dialect, anomalies: tuple[Anomaly, ...], levels: list[Level], cells: list[Cell], style: str
 ) -> str:
-    from tabulate import tabulate  # noqa: PLC0415
+    import tabulate  # noqa: PLC0415
 
+    tabulate.MIN_PADDING = 0  # What is drawn may not depend on what was drawn before.
     by_place = {(cell.anomaly.key, cell.level.name): cell for cell in cells}
     heading = [dialect.name, "", *(level.name for level in levels)]
     rows = [
         [each.key, each.title, *(_cell_text(by_place[each.key, level.name]) for level in levels)]
         for each in anomalies
     ]
-    drawn = tabulate(rows, heading, tablefmt="github" if style == "markdown" else "simple")
+    drawn = tabulate.tabulate(rows, heading, tablefmt="github" if style == "markdown" else "simple")
     return f"{drawn}\n\nobserved (what the literature says of the level / what the SQL standard says)"
 
 

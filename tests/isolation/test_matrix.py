@@ -171,10 +171,10 @@ def test_every_anomaly_has_its_scenario_its_sources_and_a_word_for_each_level() 
 
 
 MATRIX = """\
-FerrisDB                 snapshot
-----------  -----------  -------------------------------
-P4          lost update  errored (prevented / prevented)
-G2-item     write skew   allowed (allowed / prevented)
+FerrisDB               snapshot
+--------  -----------  -------------------------------
+P4        lost update  errored (prevented / prevented)
+G2-item   write skew   allowed (allowed / prevented)
 
 observed (what the literature says of the level / what the SQL standard says)
 """
