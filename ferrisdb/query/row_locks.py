@@ -22,16 +22,17 @@ That KEY SHARE exists is worth its key: many orders of one customer, each of whi
 he is there, and an update of his balance do not get in each other's way. Before PostgreSQL
 had it (9.3), they blocked, and two such transactions were a deadlock.
 
+UPDATE takes both keys together: while it waits for the one it does not hold the other. Else who has
+inserted a child and then updates the parent, or has updated a row and then deletes it, would find
+half of the lock in the hands of somebody who waits for him.
+
 At read committed a locked row may be newer than the statement's snapshot: `RowLocker` then
 has the query look again at its newest version.
-
-Limits: of a row that UPDATE ... SKIP LOCKED passes over the identity may stay locked until the
-transaction ends, when it was the row that somebody else held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +48,11 @@ Run = Callable[[Any, Mapping[Any, Any], datetime], Iterator[list[tuple[Value, ..
 def identity_key(row_key: bytes) -> bytes:
     """What stands for the row's being there, under the key it has."""
     return row_key + b"\0"
+
+
+def row_pairs(row_keys: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """What UPDATE takes, for `Transaction.lock_pairs`."""
+    return [(identity_key(row_key), row_key) for row_key in row_keys]
 
 
 def lock_row(
@@ -66,9 +72,7 @@ def lock_row(
     if strength is LockStrength.SHARE:
         return lock([row_key], LockMode.SHARE, waiting)
     if strength is LockStrength.UPDATE:
-        locked = lock([identity_key(row_key)], LockMode.EXCLUSIVE, waiting, are_stored=False)
-        if locked.skipped:
-            return locked
+        return transaction.lock_pairs(row_pairs([row_key]), waiting)
     return lock([row_key], LockMode.EXCLUSIVE, waiting)
 
 

@@ -196,6 +196,13 @@ class Transaction(Protocol):
         at read committed have no older snapshot: they look again before they write.
         """
 
+    def lock_pairs(self, pairs: Sequence[tuple[bytes, bytes]], waiting: Waiting = Waiting.WAIT) -> Locked:
+        """Hold both of each pair, a name and a key, as `lock` does; of a skipped pair, neither.
+
+        While it waits for the one it does not hold the other, if it did not before. So who holds
+        one of them may take the other, and that is no deadlock. `Locked` speaks of the keys.
+        """
+
     def claim(self, keys: Collection[bytes]) -> tuple[bytes, ...]:
         """Hold keys that this transaction means to create; those among them that are there already,
         by its own writes, in its snapshot, or committed since by others.

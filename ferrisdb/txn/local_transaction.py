@@ -35,6 +35,7 @@ from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, Locked, LockMod
 from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
 from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.looking import OpenTransaction
+from ferrisdb.txn.pair_locks import hold_pairs
 from ferrisdb.txn.write_set import WriteSet, overlay
 
 if TYPE_CHECKING:
@@ -253,6 +254,23 @@ class LocalTransaction:
             reach("locked", wanted[start])
         return skipped
 
+    def lock_pairs(self, pairs: Sequence[tuple[bytes, bytes]], waiting: Waiting = Waiting.WAIT) -> Locked:
+        self._check_writable()
+        wanted = [pair for pair in pairs if not all(self._has(key, LockMode.EXCLUSIVE) for key in pair)]
+        self._unproven.update(*wanted)
+        try:
+            skipped = hold_pairs(self._locks, self.lock_owner, wanted, waiting)
+            held = [pair for pair in wanted if pair not in skipped] if skipped else wanted
+            # Only now, as in `_take`.
+            self._check_share_traces([name for name, _ in held])
+            for _, key in held:
+                self._check_first_updater(key, LockMode.EXCLUSIVE)
+        except errors.Retryable:
+            self._end(None)
+            raise
+        self._unproven.difference_update(*wanted)
+        return Locked(tuple(key for _, key in skipped))
+
     def claim(self, keys: Collection[bytes]) -> tuple[bytes, ...]:
         self._check_writable()
         wanted = self._not_had(keys, LockMode.EXCLUSIVE)
@@ -350,7 +368,10 @@ class LocalTransaction:
         if self._unproven and key in self._unproven:
             return False
         owner = self.lock_owner
-        return key in owner.exclusive_keys or (mode is LockMode.SHARE and key in owner.shared_keys)
+        if mode is LockMode.SHARE:
+            # What is held whole is shared on top of it: else it would leave no trace at commit.
+            return key in owner.shared_keys
+        return key in owner.exclusive_keys
 
     def _take_range(self, lo: bytes, hi: bytes | None) -> None:
         owner = self.lock_owner

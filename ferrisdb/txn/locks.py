@@ -116,6 +116,29 @@ class LockTable:
                 self._grant(owner, key, mode)
         return None
 
+    def acquire_free_pairs(
+        self, owner: LockOwner, pairs: Iterator[tuple[bytes, bytes]]
+    ) -> tuple[bytes, bytes] | None:
+        """As `acquire_free`: hold both keys of each whole, or neither; the first not wholly free."""
+        with self._mutex:
+            if self._is_closed:
+                raise errors.InterfaceError("the database is closed")
+            for pair in pairs:
+                if not all(self._may_have(owner, key, LockMode.EXCLUSIVE) for key in pair):
+                    return pair
+                for key in pair:
+                    self._grant(owner, key, LockMode.EXCLUSIVE)
+        return None
+
+    def give_back(self, owner: LockOwner, key: bytes) -> None:
+        """Of a lock under which nothing was done. Fine when that was done already, or by half."""
+        with self._mutex:
+            if self._exclusive.get(key) is owner:
+                del self._exclusive[key]
+            owner.exclusive_keys.discard(key)
+            self._wake(key)
+            self._wake_ranges()
+
     def acquire_range(self, owner: LockOwner, lo: bytes, hi: bytes | None) -> None:
         """Hold lo <= key < hi, after waiting for those who hold a key or a range in it, in
         whatever mode. Raises as `acquire` does."""
@@ -299,7 +322,8 @@ class LockTable:
                 errors.invariant(sharers == {owner}, "an exclusive lock has no sharers beside it")
             owner.exclusive_keys.add(key)
             self._exclusive[key] = owner
-        elif key not in owner.exclusive_keys:
+        else:
+            # Also where it is held whole: what is relied on has to leave its trace.
             owner.shared_keys.add(key)
             self._shared.setdefault(key, set()).add(owner)
 

@@ -21,7 +21,7 @@ or the transaction ends.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ferrisdb.txn.api import IsolationLevel, Locked, LockMode, Waiting
 from ferrisdb.txn.local_transaction import LocalTransaction
@@ -47,11 +47,17 @@ class ReadCommittedTransaction(LocalTransaction):
         locked = super().lock(keys, mode, waiting, are_stored=are_stored)
         if not are_stored:
             return locked
+        held = [key for key in keys if key not in locked.skipped] if locked.skipped else keys
+        return Locked(locked.skipped, self._changed(held))
+
+    def lock_pairs(self, pairs: Sequence[tuple[bytes, bytes]], waiting: Waiting = Waiting.WAIT) -> Locked:
+        skipped = super().lock_pairs(pairs, waiting).skipped
+        return Locked(skipped, self._changed([key for _, key in pairs if key not in skipped]))
+
+    def _changed(self, held: Collection[bytes]) -> tuple[bytes, ...]:
         # Behind the waiting: where this is the statement's first use, its snapshot has it all.
         snapshot = self._reads_at()
-        held = [key for key in keys if key not in locked.skipped] if locked.skipped else keys
-        changed = tuple(key for key in held if self._engine.newest_timestamp(key, snapshot))
-        return Locked(locked.skipped, changed)
+        return tuple(key for key in held if self._engine.newest_timestamp(key, snapshot))
 
     def _check_first_updater(self, key: bytes, mode: LockMode) -> None:
         """Whoever commits last has the last word."""

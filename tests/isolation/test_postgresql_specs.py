@@ -94,4 +94,7 @@ def test_every_difference_is_argued_in_the_docs() -> None:
         assert difference["argued"] in headings, difference
         section = page.split(f"## {difference['argued']}\n")[1].split("\n## ")[0]
         assert f"`{difference['spec']}`" in section, difference
-    assert headings <= {difference["argued"] for difference in argued} | {"Not differences"}
+    assert headings <= {difference["argued"] for difference in argued} | {
+        "What random schedules find",
+        "Not differences",
+    }

@@ -12,6 +12,7 @@ from ferrisdb import errors
 from ferrisdb.txn import share_traces
 from ferrisdb.txn.api import LockMode, Waiting
 from ferrisdb.txn.locks import LockOwner, LockTable
+from ferrisdb.txn.pair_locks import hold_pairs
 
 SHARE, EXCLUSIVE = LockMode.SHARE, LockMode.EXCLUSIVE
 
@@ -41,6 +42,14 @@ class Holder:
             self.take(key, mode)
         except errors.Error as error:
             self.error = error
+
+    def wait_for_pair(self, first: bytes, second: bytes) -> None:
+        """As `wait_for`."""
+        given = (self.table, self.owner, [(first, second)], Waiting.WAIT)
+        self.thread = threading.Thread(target=hold_pairs, args=given, daemon=True)
+        self.thread.start()
+        while self.owner.waiting is None and self.thread.is_alive():
+            time.sleep(0.001)
 
     def wait_for_range(self, lo: bytes, hi: bytes | None) -> None:
         """As `wait_for`."""
@@ -147,6 +156,29 @@ def test_a_sharer_that_wants_to_write_goes_before_those_who_came_later(table: Lo
     assert stranger.is_waiting()
     a.end()
     stranger.woken()
+
+
+@pytest.mark.parametrize("half", [b"name", b"row"])
+def test_of_a_pair_neither_is_held_while_the_other_is_waited_for(table: LockTable, half: bytes) -> None:
+    # Given somebody who holds one half, another who wants both, and a third behind him
+    holder, waiter, third = holders(table, 3)
+    holder.take(half)
+    assert hold_pairs(table, third.owner, [(b"name", b"row")], Waiting.SKIP_LOCKED)
+    assert not third.owner.exclusive_keys
+    waiter.wait_for_pair(b"name", b"row")
+    third.wait_for_pair(b"name", b"row")
+
+    # When the holder wants the other half, too, then that is no deadlock
+    assert not hold_pairs(table, holder.owner, [(b"name", b"row")], Waiting.NOWAIT)
+
+    # And each has both in the end, and leaves nothing
+    holder.end()
+    for each in (waiter, third):
+        each.woken()
+        assert each.owner.exclusive_keys == {b"name", b"row"}
+        each.end()
+    assert not table._exclusive
+    assert not table._queues
 
 
 def test_two_that_wait_for_each_other_are_found_when_the_second_asks(table: LockTable) -> None:

@@ -217,6 +217,17 @@ class TestConflicts:
             killer.delete(b"parent")
         commit(store, parent=None)
 
+    def test_what_is_held_whole_and_relied_on_stays_true_likewise(self, store: Store) -> None:
+        commit(store, parent="here")
+        killer = started(store)
+        reader = store.begin()
+        reader.lock([b"parent"])
+        reader.lock([b"parent"], LockMode.SHARE)
+        reader.put(b"child", b"of parent")
+        reader.commit()
+        with pytest.raises(errors.SerializationFailure):
+            killer.delete(b"parent")
+
     def test_a_share_lock_of_what_has_changed_since_is_a_conflict(self, store: Store) -> None:
         commit(store, parent="here")
         reader = started(store)

@@ -34,7 +34,7 @@ class PreparedDelete:
         log: list[RowChange] | None = None if self._keeper is None else []
         changes = RowChanges(self._layout, log)
         count = 0
-        for batch in target_rows(self._plan, execution):
+        for batch in target_rows(self._plan, execution, lambda _: True):
             for row_key, stored, *_ in batch:
                 changes.remove(row_key, stored)
             count += len(batch)

@@ -22,6 +22,10 @@ snapshot and so sees what was committed. Above it a new child that the snapshot 
 left its trace on the guard, and a parent that is gone but in the snapshot is noticed by its
 newest version: both are a SerializationFailure.
 
+A child that stands in the way of its parent's going may itself be about to go: it is locked (KEY
+SHARE), so who deletes it is waited for. Above read committed it stays in the snapshot all the
+same, which is a SerializationFailure, too.
+
 Limits: no MATCH FULL, and no check may be put off to the end of the transaction.
 """
 
@@ -31,6 +35,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ferrisdb.errors import ForeignKeyViolation, SerializationFailure, StatementTooComplex
+from ferrisdb.query.ast import LockStrength
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.constraints import check_not_null, key_text, not_null_positions
 from ferrisdb.query.change.execution import Execution
@@ -38,6 +43,7 @@ from ferrisdb.query.change.index_maintenance import TableLayout
 from ferrisdb.query.change.references import Reference, References, StoredRow, TableReferences
 from ferrisdb.query.change.row_changes import RowChange, RowChanges
 from ferrisdb.query.change.row_template import assignment_cast
+from ferrisdb.query.row_locks import lock_row, row_pairs
 from ferrisdb.query.schema import ReferentialAction
 from ferrisdb.query.types import Value
 from ferrisdb.txn.api import IsolationLevel, LockMode
@@ -187,7 +193,9 @@ class _Keeping:
         defaults: Sequence[Value] | None = None
         log: list[RowChange] = []
         changes = RowChanges(layout, log)
-        for row_key, stored in self._locked_children(each, gone):
+        deletes = action is ReferentialAction.CASCADE and any(new is None for _, new in gone.values())
+        changes_keys = deletes or not layout.key_columns.isdisjoint(each.foreign_key.columns)
+        for row_key, stored in self._locked_children(each, gone, changes_keys):
             old = layout.row_codec.decode(stored)
             _, parent = gone[each.key_of_child(old) or b""]
             if action is ReferentialAction.CASCADE and parent is None:
@@ -209,13 +217,18 @@ class _Keeping:
         changes.write(self._transaction)
         return log
 
-    def _locked_children(self, each: Reference, keys: Iterable[bytes]) -> list[StoredRow]:
-        """The rows that refer to the keys, held, as they are now."""
+    def _locked_children(self, each: Reference, keys: Iterable[bytes], changes_keys: bool) -> list[StoredRow]:
+        """The rows that refer to the keys, held, as they are now; with their identities, if they
+        change their keys."""
         wanted = set(keys)
         while True:
             self._look_anew()
             rows = list(each.children(self._transaction, wanted))
-            locked = self._transaction.lock(sorted(row_key for row_key, _ in rows))
+            row_keys = sorted(row_key for row_key, _ in rows)
+            if changes_keys:
+                locked = self._transaction.lock_pairs(row_pairs(row_keys))
+            else:
+                locked = self._transaction.lock(row_keys)
             if not locked.changed:
                 return rows
 
@@ -252,18 +265,31 @@ class _Keeping:
         self._refuse_children(each, gone)
 
     def _refuse_children(self, each: Reference, old_rows: KeyRows) -> None:
-        if not old_rows:
-            return
-        self._look_anew()
-        key = self._key_in_use(each, old_rows)
-        if key is not None:
-            raise _still_referenced(each, old_rows[key])
+        transaction = self._transaction
+        while old_rows:
+            self._look_anew()
+            child = next(each.children(transaction, old_rows.keys()), None)
+            if child is None:
+                return
+            row_key, stored = child
+            # It may be about to go: whoever deletes it is waited for.
+            lock_row(transaction, row_key, LockStrength.KEY_SHARE)
+            newest = transaction.get_newest(row_key)
+            if newest == stored or not self._is_read_committed:
+                key = self._key_of(each, stored)
+                if newest is None or self._key_of(each, newest) != key:
+                    raise _child_changed(each, transaction.id)
+                raise _still_referenced(each, old_rows[key])
 
     def _key_in_use(self, each: Reference, keys: KeyRows) -> bytes | None:
         """One of `keys` that a row refers to."""
         for _, stored in each.children(self._transaction, keys.keys()):
-            return each.key_of_child(each.child.row_codec.decode(stored))
+            return self._key_of(each, stored)
         return None
+
+    def _key_of(self, each: Reference, stored: bytes) -> bytes:
+        """What a row of the child refers to; empty when nothing."""
+        return each.key_of_child(each.child.row_codec.decode(stored)) or b""
 
     def _look_anew(self) -> None:
         """At read committed, see what was committed while this statement waited."""
@@ -306,6 +332,14 @@ def _still_referenced(each: Reference, row: Sequence[Value]) -> ForeignKeyViolat
         f'"{each.foreign_key.name}" on table "{child}"',
         detail=f"{key_text(parent, each.foreign_key.referenced, row)} is still referenced "
         f'from table "{child}".',
+    )
+
+
+def _child_changed(each: Reference, transaction_id: int) -> SerializationFailure:
+    return SerializationFailure(
+        f'could not serialize: a row of "{each.child.table.name}" that transaction {transaction_id} '
+        "sees was deleted, or refers to another row, since its snapshot was taken",
+        hint="roll back and run the transaction again",
     )
 
 

@@ -56,7 +56,9 @@ class IndexLayout:
 class TableLayout:
     """How one table stores a row. Threads may share it; `table_layout` keeps those in use."""
 
-    __slots__ = ("_key_codec", "_key_columns", "indexes", "prefix", "row_codec", "rule", "table")
+    __slots__ = (
+        "_key_codec", "_key_columns", "indexes", "key_columns", "prefix", "row_codec", "rule", "table",
+    )  # fmt: skip
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -65,6 +67,9 @@ class TableLayout:
         self.rule = KeyRule(table.primary_key_name, table.primary_key)
         self.indexes = tuple(IndexLayout(table, index) for index in table.indexes)
         self._key_columns = table.primary_key
+        unique = (index.columns for index in self.indexes if index.index.is_unique)
+        self.key_columns = frozenset(table.primary_key).union(*unique)
+        """Of the primary key and the unique indexes: what others may refer to."""
         types = [table.columns[position].type for position in table.primary_key]
         self._key_codec = KeyCodec(types, self.prefix)
 

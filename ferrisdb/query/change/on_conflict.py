@@ -17,7 +17,8 @@ statement. A command may not change a row twice, as the outcome would hang on th
 rows (CardinalityViolation). In executemany each row of parameters is a command.
 
 Beside other transactions: all keys are locked, in their order, before they are looked at, so
-what another one has inserted and not yet committed is waited for. Then
+what another one has inserted and not yet committed is waited for. DO UPDATE takes the rows that
+it finds standing before them, in the order in which UPDATE does. Then
 
     read committed   the newest version is what conflicts, and what is updated, seen or not
     snapshot, above  a key that was committed after the snapshot is a SerializationFailure
@@ -51,7 +52,7 @@ from ferrisdb.query.change.syntax import default_expression, nodes
 from ferrisdb.query.change.targets import find_columns
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import PlannedQuery, conflict_parameters, plan_conflict_update
-from ferrisdb.query.row_locks import identity_key
+from ferrisdb.query.row_locks import identity_key, row_pairs
 from ferrisdb.query.types import SqlType, Value
 from ferrisdb.query.values.suggest import did_you_mean
 
@@ -155,9 +156,26 @@ class _Run:
         proposed = list(zip(map(self._layout.entries, self._row_keys(rows), rows), rows, strict=True))
         if self._update is None:
             proposed = self._without_the_standing(proposed)
+        else:
+            self._hold_the_standing([entries for entries, _ in proposed], self._update)
         claims = {key for entries, _ in proposed for key, _, rule in entries if rule is not None}
         self._transaction.lock(sorted(claims))
         return proposed
+
+    def _hold_the_standing(self, proposed: list[list[Entry]], update: ConflictUpdate) -> None:
+        """Lock what DO UPDATE is about to change, as far as the snapshot shows it.
+
+        An UPDATE takes a row before its index entries. Whoever took an entry first and then waited for
+        the row would be a deadlock with it.
+        """
+        arbiters, prefix = self._arbiters, self._layout.prefix
+        keys = [key for entries in proposed for key, _, rule in entries[1:] if rule in arbiters]
+        rows = {prefix + found for found in self._transaction.get_many(keys) if found is not None}
+        rows.update(entries[0][0] for entries in proposed if entries[0][2] in arbiters)
+        if self._layout.key_columns.isdisjoint(update.assigned):
+            self._transaction.lock(sorted(rows))
+        else:
+            self._transaction.lock_pairs(row_pairs(sorted(rows)))
 
     def _row_keys(self, rows: Sequence[Sequence[Value]]) -> Iterable[bytes]:
         layout = self._layout

@@ -13,7 +13,7 @@ everything is settled first, it does not matter in which order rows are met: see
 `constraints` for why that is better than row by row.
 
 A row that goes, or that gets another unique key, takes its identity along, which others may
-rely on: that is locked first (see `ferrisdb.query.row_locks`).
+rely on: both are locked together, before the claims (see `ferrisdb.query.row_locks`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from ferrisdb.query.change.constraints import Claim, KeyRule, check_claims, unique_violation
 from ferrisdb.query.change.index_maintenance import IndexLayout, TableLayout
-from ferrisdb.query.row_locks import identity_key
+from ferrisdb.query.row_locks import row_pairs
 from ferrisdb.query.types import Value
 from ferrisdb.txn.api import Transaction
 
@@ -42,7 +42,7 @@ class RowChanges:
         self._going: set[bytes] = set()
         self._coming: dict[bytes, bytes] = {}
         self._claims: dict[bytes, Claim] = {}
-        self._identities: set[bytes] = set()
+        self._rekeyed: set[bytes] = set()
 
     def add(self, row_key: bytes, values: Sequence[Value]) -> None:
         """A new row. Raises UniqueViolation when another row of this step has its key."""
@@ -88,7 +88,7 @@ class RowChanges:
 
     def _take_out(self, row_key: bytes, stored: bytes) -> None:
         self._going.add(row_key)
-        self._identities.add(identity_key(row_key))
+        self._rekeyed.add(row_key)
         layout = self._layout
         if layout.indexes:
             values = layout.row_codec.decode(stored)
@@ -111,15 +111,14 @@ class RowChanges:
                 self._going.add(old_entry)
                 self._add_entry(index, primary_key, new)
                 if index.index.is_unique:
-                    self._identities.add(identity_key(row_key))
+                    self._rekeyed.add(row_key)
 
     def write(self, transaction: Transaction) -> None:
         """Check and write everything. Raises UniqueViolation before the first write."""
         going, coming, claims = self._going, self._coming, self._claims
-        if self._identities:
-            transaction.lock(sorted(self._identities), are_stored=False)
         if going:
             claims = {key: claim for key, claim in claims.items() if key not in going}
+        self._lock_rows(transaction, [key for key in claims if key.startswith(self._layout.prefix)])
         if claims:
             check_claims(self._layout.table, transaction, claims)
         # In the order of the keys: each write takes a lock, and statements that take theirs in
@@ -131,6 +130,20 @@ class RowChanges:
                 transaction.delete(key)
             else:
                 transaction.put(key, value)
+
+    def _lock_rows(self, transaction: Transaction, arriving: Sequence[bytes]) -> None:
+        """Those that go or change a key, and the places of those that move to another one: all in
+        the order of the keys, for the reason given in `write`."""
+        if not self._rekeyed:
+            return
+        if not arriving:
+            transaction.lock_pairs(row_pairs(sorted(self._rekeyed)))
+            return
+        for row_key in sorted(self._rekeyed.union(arriving)):
+            if row_key in self._rekeyed:
+                transaction.lock_pairs(row_pairs([row_key]))
+            else:
+                transaction.claim([row_key])
 
     def _add_entry(self, index: IndexLayout, primary_key: bytes, values: Sequence[Value]) -> None:
         key, is_claim = index.entry_key(values, primary_key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from ferrisdb.errors import DuplicateColumn, UndefinedColumn, UndefinedTable
@@ -10,6 +10,7 @@ from ferrisdb.query import ast
 from ferrisdb.query.catalog import CatalogView
 from ferrisdb.query.change.execution import Execution
 from ferrisdb.query.plan import PlannedTargets
+from ferrisdb.query.row_locks import row_pairs
 from ferrisdb.query.schema import Table
 from ferrisdb.query.types import Value
 from ferrisdb.query.values.suggest import did_you_mean
@@ -19,8 +20,11 @@ TargetRow = tuple[bytes, bytes, *tuple[Value, ...]]
 """Row key, stored row, and the new values in the order of the assignments."""
 
 
-def target_rows(plan: PlannedTargets, execution: Execution) -> Iterator[list[TargetRow]]:
-    """What `plan_target_rows` planned, in batches.
+def target_rows(
+    plan: PlannedTargets, execution: Execution, changes_keys: Callable[[TargetRow], bool] | None = None
+) -> Iterator[list[TargetRow]]:
+    """What `plan_target_rows` planned, in batches. `changes_keys` tells of which rows the statement
+    takes the identity, too; None: of none.
 
     At read committed the rows are locked here, and those that others have changed since the
     statement began are looked at again as they are now: some are gone, some qualify no more.
@@ -28,13 +32,25 @@ def target_rows(plan: PlannedTargets, execution: Execution) -> Iterator[list[Tar
     rows = plan.run(execution.transaction, execution.parameters, execution.now)
     batches = cast("Iterator[list[TargetRow]]", rows)
     if execution.transaction.isolation is IsolationLevel.READ_COMMITTED:
-        return (_locked(plan, batch, execution) for batch in batches)
+        return (_locked(plan, batch, execution, changes_keys) for batch in batches)
     return batches
 
 
-def _locked(plan: PlannedTargets, batch: list[TargetRow], execution: Execution) -> list[TargetRow]:
+def _locked(
+    plan: PlannedTargets,
+    batch: list[TargetRow],
+    execution: Execution,
+    changes_keys: Callable[[TargetRow], bool] | None,
+) -> list[TargetRow]:
     transaction = execution.transaction
-    changed = set(transaction.lock([row[0] for row in batch]).changed)
+    changed: set[bytes] = set()
+    others = batch
+    if changes_keys is not None:
+        going = [row[0] for row in batch if changes_keys(row)]
+        changed.update(transaction.lock_pairs(row_pairs(going)).changed)
+        taken = set(going)
+        others = [row for row in batch if row[0] not in taken]
+    changed.update(transaction.lock([row[0] for row in others]).changed)
     if not changed:
         return batch
     targets: list[TargetRow] = []

@@ -26,7 +26,7 @@ from ferrisdb.query.change.foreign_keys import ForeignKeyKeeper, keeper_of_updat
 from ferrisdb.query.change.index_maintenance import TableLayout, table_layout
 from ferrisdb.query.change.row_changes import RowChange, RowChanges
 from ferrisdb.query.change.syntax import default_expression, indented
-from ferrisdb.query.change.targets import find_columns, find_table, target_rows
+from ferrisdb.query.change.targets import TargetRow, find_columns, find_table, target_rows
 from ferrisdb.query.parameters import Parameters
 from ferrisdb.query.plan import PlannedTargets, plan_target_rows
 from ferrisdb.query.types import SqlType, Value
@@ -54,13 +54,16 @@ class PreparedUpdate:
         self._not_null = tuple(p for p in not_null_positions(layout.table) if p in assigned)
         self._may_move = not set(assigned).isdisjoint(layout.table.primary_key)
         self._touched = tuple(index for index in layout.indexes if not index.columns.isdisjoint(assigned))
+        keys = layout.key_columns
+        self._assigned_keys = tuple((place, p) for place, p in enumerate(assigned) if p in keys)
 
     def run(self, execution: Execution) -> int:
         """Update the rows; how many they were."""
         log: list[RowChange] | None = None if self._keeper is None else []
         changes = RowChanges(self._layout, log)
         count = 0
-        for batch in target_rows(self._plan, execution):
+        changes_keys = self._changes_keys if self._assigned_keys else None
+        for batch in target_rows(self._plan, execution, changes_keys):
             for row_key, stored, *new_values in batch:
                 self._change(changes, row_key, stored, new_values)
             count += len(batch)
@@ -68,6 +71,12 @@ class PreparedUpdate:
         if self._keeper is not None and log:
             self._keeper.keep(log, execution)
         return count
+
+    def _changes_keys(self, target: TargetRow) -> bool:
+        """Whether the row, as the snapshot shows it, gets another primary or unique key."""
+        _, stored, *new_values = target
+        old = self._layout.row_codec.decode(stored)
+        return any(new_values[place] != old[position] for place, position in self._assigned_keys)
 
     def explain(self) -> list[str]:
         return [f"Update on {self.table_name}", *indented(self._plan.explain())]
