@@ -41,7 +41,9 @@ def run_interleavings(given: list[str]) -> int:
     level = isolation_level(options.level.lower().replace("-", " "))
     if options.runs < 1:
         raise InvalidParameterValue(f"--runs is at least 1, not {options.runs}")
-    part = _part(options.part)
+    if options.part is not None and not options.all:
+        raise InvalidParameterValue("--part is a part of all runs: it goes with --all")
+    part = _part(options.part or "1/1")
     print(f"level {level.value}")
     is_clean = True
     for count, length in SIZES:
@@ -116,7 +118,5 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="all runs, but one of those that differ only in the order of steps that do not meet: many hours",
     )
-    parser.add_argument(
-        "--part", default="1/1", metavar="I/N", help="with --all: the part I of N, for several processes"
-    )
+    parser.add_argument("--part", metavar="I/N", help="with --all: the part I of N, for several processes")
     return parser

@@ -15,8 +15,11 @@ from collections.abc import Callable
 
 from ferrisdb.errors import broken
 from ferrisdb.isolation.history import Append, Operation, Outcome, RangeRead, Read, TransactionRecord, Write
-from ferrisdb.isolation.subject import Refused, Subject, SubjectTransaction
+from ferrisdb.isolation.subject import Refused, SeveralFound, Subject, SubjectTransaction
 from ferrisdb.isolation.workload import Plan, PlannedStep, ToRead, ToScan
+
+AFTER_KEY = "!"
+"""Sorts before all that names of keys are made of: from k1 to k1! there is k1 alone."""
 
 
 class Attempt:
@@ -94,8 +97,12 @@ class Attempt:
 
     def _perform(self, step: PlannedStep, transaction: SubjectTransaction) -> None:
         if isinstance(step, ToRead):
-            value = transaction.read_list(step.key) if step.is_list else transaction.read(step.key)
-            self.operations.append(Read(step.key, value))
+            try:
+                value = transaction.read_list(step.key) if step.is_list else transaction.read(step.key)
+                self.operations.append(Read(step.key, value))
+            except SeveralFound as found:
+                pairs = tuple((step.key, value) for value in found.values)
+                self.operations.append(RangeRead(step.key, f"{step.key}{AFTER_KEY}", pairs))
         elif isinstance(step, ToScan):
             self.operations.append(RangeRead(step.lo, step.hi, transaction.scan(step.lo, step.hi)))
         elif isinstance(step, Append):

@@ -4,8 +4,11 @@
     2  cycles of ww                     G0                    each is a walk over the
     3  cycles of ww, wr                 G1c                   dependency graph; a sound
     4  cycles without two rw in a row   G-single, long fork   database has no component
-    5  the same with time               stale reads           that is worth a second look
+    5  the same with time               G-SIb                 that is worth a second look
     6  all cycles                       write skew, G2
+
+Stale reads, an rw and a moment, are looked for edge by edge before 5: at `read committed` they are
+the only ones of 4 and 5 that are forbidden, and must not be overlooked in a tangle of the others.
 
 For 4 every transaction stands in the graph twice: once as entered by rw, from where no rw goes
 on, and once as entered by anything else. A cycle of that graph is a cycle without two rw in a row.
@@ -85,9 +88,19 @@ def _cycles(graph: DependencyGraph) -> Iterator[tuple[Edge, ...]]:
         for nodes in small_cycles(plain):
             yield _edges(nodes, kinds, graph)
     yield from _nonadjacent_cycles(graph, {})
+    yield from _stale_reads(graph)
     yield from _nonadjacent_cycles(graph, time_order(graph.committed.values()))
     for nodes in small_cycles(_together([ww, wr, rw])):
         yield _edges(nodes, (Kind.WW, Kind.WR, Kind.RW), graph)
+
+
+def _stale_reads(graph: DependencyGraph) -> Iterator[tuple[Edge, ...]]:
+    for source, targets in graph.edges[Kind.RW].items():
+        begin = graph.committed[source].begin
+        for target, edge in targets.items():
+            end = graph.committed[target].end
+            if begin is not None and end is not None and end < begin:
+                yield edge, Edge(Kind.TIME, target, source)
 
 
 def _together(parts: Sequence[Edges]) -> dict[int, list[int]]:

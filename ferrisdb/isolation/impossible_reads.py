@@ -7,6 +7,7 @@
     r(x)=[1,3], and 2 was appended before that read   lost write
       began and is not there
     r(x)=[1,2] and r(x)=[2,1]                         incompatible order
+    s(a..c)={a:1,a:2}                                 misshapen range
     w(x)=7 r(x)=5 in one transaction                  internal
 
 A lost write is looked for in the last read of each list alone, as what is lost stays lost.
@@ -14,7 +15,7 @@ A lost write is looked for in the last read of each list alone, as what is lost 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ferrisdb.isolation.dependency_graph import DependencyGraph
 from ferrisdb.isolation.history import Append, Outcome, Read, TransactionRecord, Value, Write
@@ -29,6 +30,9 @@ def impossible_reads(graph: DependencyGraph) -> Iterator[Impossible]:
     for reader in graph.committed:
         for operation in graph.seen[reader].broken:
             yield Anomaly.BROKEN_READ, (reader,), f"{operation} does not show its own write"
+        for read in graph.seen[reader].misshapen:
+            what = "has a key twice, out of order or outside of the range"
+            yield Anomaly.MISSHAPEN_RANGE, (reader,), f"{read} {what}"
         for key, value in _values_seen(graph, reader):
             writer = writers.get((key, value))
             if value is None or (key in graph.history.initial and graph.history.initial[key] == value):
@@ -39,11 +43,11 @@ def impossible_reads(graph: DependencyGraph) -> Iterator[Impossible]:
                 what = f"T{reader} read {key} = {value}, which T{writer.id} wrote and took back"
                 yield Anomaly.G1A, (writer.id, reader), what
         for key, value in _last_values_seen(graph, reader):
-            if (key, value) in replaced and writers[key, value].id != reader:
+            if value is not None and (key, value) in replaced and writers[key, value].id != reader:
                 writer = writers[key, value]
                 what = f"T{reader} read {key} = {value}, which T{writer.id} replaced before it committed"
                 yield Anomaly.G1B, (writer.id, reader), what
-        yield from _absent_though_there(graph, reader)
+        yield from _absent_though_there(graph, reader, writers)
     yield from _incompatible_orders(graph)
     yield from _lost_writes(graph)
 
@@ -86,15 +90,27 @@ def _found_in_ranges(graph: DependencyGraph, reader: int) -> Iterator[tuple[str,
                 yield key, value
 
 
-def _absent_though_there(graph: DependencyGraph, reader: int) -> Iterator[Impossible]:
+def _absent_though_there(
+    graph: DependencyGraph, reader: int, writers: Mapping[tuple[str, Value], TransactionRecord]
+) -> Iterator[Impossible]:
     absent = [key for key, value in graph.seen[reader].reads if value is None]
     for read, own in graph.seen[reader].ranges:
         found = {key for key, _ in read.found} | own
         absent += (key for key in graph.history.initial if read.lo <= key < read.hi and key not in found)
     for key in absent:
         versions = graph.versions[key]
-        if not versions.is_list and not versions.was_absent:
+        if versions.is_list or versions.was_absent:
+            continue
+        deleter = writers.get((key, None))
+        if deleter is None or deleter.id == reader:
             yield Anomaly.THIN_AIR, (reader,), f"T{reader} found no {key}, which was there all the time"
+        elif deleter.outcome is Outcome.ABORTED:
+            what = f"T{reader} found no {key}, which T{deleter.id} deleted and took back"
+            yield Anomaly.G1A, (deleter.id, reader), what
+        elif deleter.outcome is Outcome.COMMITTED:
+            what = f"T{reader} found no {key}, which T{deleter.id} wrote again before it committed"
+            yield Anomaly.G1B, (deleter.id, reader), what
+        # Of a deleter with an unknown end this read has shown that it has committed.
 
 
 def _incompatible_orders(graph: DependencyGraph) -> Iterator[Impossible]:

@@ -68,8 +68,14 @@ class Interleaver:
 
 def closes_a_circle(attempt: Attempt, waiting: Sequence[Attempt], all_open: Sequence[Attempt]) -> bool:
     """Whether `attempt`, which would have to wait, would wait for itself in the end."""
+    passed: list[Attempt] = []
     holder = _holder_of(attempt, all_open)
     while holder in waiting:
+        # Two can have written one key where a store's locks do not hold. Then the walk may come to
+        # a circle of others: it would never end, and neither would the wait.
+        if holder in passed:
+            return True
+        passed.append(holder)
         holder = _holder_of(holder, all_open)
     return holder is attempt
 

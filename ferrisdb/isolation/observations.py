@@ -6,10 +6,13 @@
                                  of the range only y is foreign
 
 A transaction must see its own writes; where it does not, the read is a broken one ("internal"
-in Cerone, Bernardi, Gotsman, CONCUR 2015) and is given back as such.
+in Cerone, Bernardi, Gotsman, CONCUR 2015) and is given back as such. So is a range in which a key
+stands twice, or where it does not belong: no state of a database looks like that.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from ferrisdb.immutable import immutable
 from ferrisdb.isolation.history import Append, Operation, RangeRead, Read, TransactionRecord, Value, Write
@@ -29,6 +32,8 @@ class Observations:
     """For keys that it wrote: what it last saw of others' there before its first write."""
     broken: tuple[Operation, ...]
     """Reads that do not show what the transaction itself had written."""
+    misshapen: tuple[RangeRead, ...]
+    """With a key twice, out of order, or outside of the range."""
 
 
 def observe(transaction: TransactionRecord) -> Observations:
@@ -38,6 +43,7 @@ def observe(transaction: TransactionRecord) -> Observations:
     last_read: dict[str, Value] = {}
     read_before_write: dict[str, Value] = {}
     broken: list[Operation] = []
+    misshapen: list[RangeRead] = []
     for operation in transaction.operations:
         if isinstance(operation, Write | Append):
             value = operation.value if isinstance(operation, Write) else operation.element
@@ -45,7 +51,9 @@ def observe(transaction: TransactionRecord) -> Observations:
                 read_before_write[operation.key] = last_read[operation.key]
             own.setdefault(operation.key, []).append(value)
         elif isinstance(operation, RangeRead):
-            if not _shows_own(operation, own):
+            if not _is_well_formed(operation):
+                misshapen.append(operation)
+            elif not _shows_own(operation, own):
                 broken.append(operation)
             ranges.append((operation, frozenset(own)))
             last_read |= {key: value for key, value in operation.found if key not in own}
@@ -63,6 +71,7 @@ def observe(transaction: TransactionRecord) -> Observations:
         tuple((key, value) for key, values in own.items() for value in values[:-1]),
         read_before_write,
         tuple(broken),
+        tuple(misshapen),
     )
 
 
@@ -82,6 +91,13 @@ def _foreign_part(read: Read, own: list[Value] | None) -> tuple[bool, Value | tu
             return None
         return True, read.value[: -len(own)]
     return (False, None) if read.value == own[-1] else None
+
+
+def _is_well_formed(read: RangeRead) -> bool:
+    keys = [key for key, _ in read.found]
+    return all(before < after for before, after in pairwise(keys)) and all(
+        read.lo <= key < read.hi for key in keys
+    )
 
 
 def _shows_own(read: RangeRead, own: dict[str, list[Value]]) -> bool:

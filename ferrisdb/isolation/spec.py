@@ -26,6 +26,8 @@ from ferrisdb.errors import StatementTooLarge
 from ferrisdb.immutable import immutable
 
 MAX_PERMUTATIONS = 10_000
+MAX_STEPS = 500
+"""Of a spec. To write them down in every order goes as deep as there are steps."""
 MAX_SESSIONS = 100
 """Each is a thread and a connection."""
 LEVEL_MARK = "@LEVEL@"

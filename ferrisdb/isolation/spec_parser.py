@@ -21,6 +21,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from ferrisdb.errors import Error, OperationalError, SpecError, broken, line_and_column, render
 from ferrisdb.isolation.spec import (
     MAX_SESSIONS,
+    MAX_STEPS,
     AfterNotices,
     AfterStep,
     Blocker,
@@ -33,6 +34,7 @@ from ferrisdb.isolation.spec import (
 )
 
 MAX_SPEC_BYTES = 1_000_000
+MAX_NOTICE_DIGITS = 6
 _PACKAGE = Path(__file__).parent.parent
 GRAMMAR_PATHS = (_PACKAGE / "grammar" / "isolation.lark", _PACKAGE.parent / "grammar" / "isolation.lark")
 _WORDS = {
@@ -158,6 +160,8 @@ class _SpecBuilder:
         name = _name(token)
         if name in self._steps:
             raise SpecError(f'there are two steps "{name}"', position=token.start_pos)
+        if len(self._steps) == MAX_STEPS:
+            raise SpecError(f"a spec has {MAX_STEPS} steps at most", position=token.start_pos)
         step = self._steps[name] = Step(name, _block(tree), session)
         return step
 
@@ -180,8 +184,17 @@ class _SpecBuilder:
                 position=token.start_pos,
             )
         if tree.data == "after_notices":
-            return AfterNotices(step, int(str(tree.children[1])))
+            return AfterNotices(step, self._count(tree))
         return AfterStep(step)
+
+    def _count(self, tree: Tree[Token]) -> int:
+        token = tree.children[1]
+        if not isinstance(token, Token) or len(token) > MAX_NOTICE_DIGITS:
+            raise SpecError(
+                f"a step waits for {10**MAX_NOTICE_DIGITS - 1} notices at most",
+                position=_first_token(tree).start_pos,
+            )
+        return int(token)
 
     def _known(self, token: Token) -> Step:
         step = self._steps.get(_name(token))

@@ -35,10 +35,19 @@ class WouldWait(Exception):
     """Another transaction has to end first. This one is still open, and as it was."""
 
 
+class SeveralFound(Exception):
+    """One key was looked for, and there were several: `values`. No sound database does that."""
+
+    def __init__(self, values: tuple[Value, ...]) -> None:
+        super().__init__(f"one key has several values: {values}")
+        self.values = values
+
+
 class SubjectTransaction(Protocol):
     """Each method but `rollback` may raise Refused, each that writes WouldWait."""
 
-    def read(self, key: str) -> Value: ...
+    def read(self, key: str) -> Value:
+        """Raises SeveralFound."""
 
     def read_list(self, key: str) -> tuple[int, ...]: ...
 

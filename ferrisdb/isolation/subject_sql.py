@@ -10,19 +10,21 @@ DO UPDATE, as a key may be there or not; appending is the same with `v || ',12'`
 a thread with a connection of its own, since a statement waits as long as the database likes.
 
 A transaction counts as refused when the error is a conflict: SQLSTATE class 40, a lock that was
-not to be had, or what SQLite and MySQL say instead. Any other error ends the run. The database
-does not tell the order of commits; it is inferred (see `version_order`).
+not to be had, or what SQLite and MySQL say instead. Any other error ends the run, as an
+OperationalError with the statement in it. The database does not tell the order of commits; it is
+inferred (see `version_order`).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
-from ferrisdb.errors import NotSupportedError
+from ferrisdb.errors import Error, NotSupportedError, OperationalError
 from ferrisdb.isolation.dialects import MYSQL, SQL_SERVER, Dialect
 from ferrisdb.isolation.history import Value
-from ferrisdb.isolation.subject import Refused
+from ferrisdb.isolation.subject import Refused, SeveralFound
 from ferrisdb.isolation.target import ErrorReport, Target, TargetSession
 from ferrisdb.txn.api import IsolationLevel
 
@@ -50,22 +52,31 @@ class SqlSubject:
 
     def begin(self, *, read_only: bool = False) -> _SqlTransaction:
         session = self._session()
-        session.execute(self._begin)
+        with _blaming(self._begin):
+            session.execute(self._begin)
         return _SqlTransaction(session, self)
 
     def load(self, values: Mapping[str, Value]) -> None:
         session = self._session()
-        session.execute(f"DROP TABLE IF EXISTS {TABLE}")
-        session.execute(f"CREATE TABLE {TABLE} (k INTEGER PRIMARY KEY, v VARCHAR({LONGEST_LIST}))")
-        for key, value in values.items():
-            session.execute(f"INSERT INTO {TABLE} (k, v) VALUES ({_number(key)}, '{value}')")
+        for statement in (
+            f"DROP TABLE IF EXISTS {TABLE}",
+            f"CREATE TABLE {TABLE} (k INTEGER PRIMARY KEY, v VARCHAR({LONGEST_LIST}))",
+            *(
+                f"INSERT INTO {TABLE} (k, v) VALUES ({_number(key)}, '{value}')"
+                for key, value in values.items()
+            ),
+        ):
+            with _blaming(statement):
+                session.execute(statement)
         self.end_session()
 
     def end_session(self) -> None:
         session: TargetSession | None = getattr(self._of_thread, "session", None)
         if session is not None:
             self._of_thread.session = None
-            session.close()
+            # For a connection that is lost this is an error, and there is nothing left to lose.
+            with suppress(Exception):
+                session.close()
 
     def close(self) -> None:
         self.end_session()
@@ -74,7 +85,8 @@ class SqlSubject:
     def _session(self) -> TargetSession:
         session: TargetSession | None = getattr(self._of_thread, "session", None)
         if session is None:
-            session = self._of_thread.session = self._target.connect()
+            with _blaming("a new connection"):
+                session = self._of_thread.session = self._target.connect()
         return session
 
 
@@ -85,12 +97,16 @@ class _SqlTransaction:
         self._is_over = False
 
     def read(self, key: str) -> Value:
-        text = self._text(key)
-        return None if text is None else int(text)
+        # PostgreSQL at REPEATABLE READ gives two rows here when another transaction has deleted the
+        # row and this one has inserted it anew: the old one is in its snapshot, the new one its own.
+        values = tuple(int(text) for text in self._texts(key))
+        if len(values) > 1:
+            raise SeveralFound(values)
+        return values[0] if values else None
 
     def read_list(self, key: str) -> tuple[int, ...]:
-        text = self._text(key)
-        return tuple(map(int, text.split(","))) if text else ()
+        texts = self._texts(key)
+        return tuple(map(int, texts[0].split(","))) if texts else ()
 
     def scan(self, lo: str, hi: str) -> tuple[tuple[str, Value], ...]:
         wanted = f"k >= {_number(lo)} AND k < {_number(hi)}"
@@ -126,9 +142,8 @@ class _SqlTransaction:
     def _is_mysql(self) -> bool:
         return self._subject.dialect is MYSQL
 
-    def _text(self, key: str) -> str | None:
-        rows = self._execute(f"SELECT v FROM {TABLE} WHERE k = {_number(key)}")
-        return rows[0][0] if rows else None
+    def _texts(self, key: str) -> list[str]:
+        return [text for (text,) in self._execute(f"SELECT v FROM {TABLE} WHERE k = {_number(key)}")]
 
     def _upsert(self, key: str, inserted: str, updated: str) -> None:
         how = "ON DUPLICATE KEY UPDATE v =" if self._is_mysql else "ON CONFLICT (k) DO UPDATE SET v ="
@@ -140,8 +155,23 @@ class _SqlTransaction:
         except Exception as error:
             if is_conflict(error):
                 raise Refused from error
-            raise
+            raise _fault(error, statement) from error
         return answers[-1].rows if answers else ()
+
+
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
+    """Raises OperationalError where the database fails at this."""
+    try:
+        yield
+    except Exception as error:
+        raise _fault(error, what) from error
+
+
+def _fault(error: Exception, what: str) -> Error:
+    if isinstance(error, Error):
+        return error
+    return OperationalError(f"the database has failed at {what}: {ErrorReport.of(error).message}")
 
 
 def is_conflict(error: Exception) -> bool:

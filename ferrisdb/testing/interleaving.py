@@ -158,6 +158,12 @@ def _run(
             raise AssertionError(f"{_name_of(check)} is False")
     except Exception as error:
         raise _failure(scheduler, error, outcome()) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # `pytest.fail` and its like must stay what they are, or the test runner does not know them.
+        error.add_note(str(_failure(scheduler, error, outcome())))
+        raise
     return outcome()
 
 
@@ -168,7 +174,7 @@ def _outcome(tasks: Iterable[Task], refusals: Mapping[str, str]) -> tuple[str, .
     )
 
 
-def _failure(scheduler: Scheduler, error: Exception, outcome: tuple[str, ...]) -> InterleavingFailed:
+def _failure(scheduler: Scheduler, error: BaseException, outcome: tuple[str, ...]) -> InterleavingFailed:
     choices = without_last_zeros(scheduler.choices)
     repeat = f"seed={scheduler.seed}" if scheduler.seed is not None else f"choices={choices}"
     ended = "\n".join(f"  {task.name}: {how}" for task, how in zip(scheduler.tasks, outcome, strict=True))

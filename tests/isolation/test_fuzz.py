@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from ferrisdb.cli.main import main
+from ferrisdb.errors import OperationalError
+from ferrisdb.isolation.attempt import Attempt
+from ferrisdb.isolation.dialects import FERRISDB
+from ferrisdb.isolation.ferris_target import FerrisSession, FerrisTarget
 from ferrisdb.isolation.fuzz import FuzzOptions, FuzzTotals, ferrisdb_in_memory, fuzz, run_round
-from ferrisdb.isolation.history import Outcome, parse
+from ferrisdb.isolation.history import Outcome, Write, parse
+from ferrisdb.isolation.interleaver import closes_a_circle
 from ferrisdb.isolation.phenomena import Anomaly
-from ferrisdb.isolation.workload import WorkloadKind
+from ferrisdb.isolation.subject import StoreSubject
+from ferrisdb.isolation.subject_sql import SqlSubject
+from ferrisdb.isolation.target import Answer
+from ferrisdb.isolation.workload import Plan, WorkloadKind
 from ferrisdb.txn.api import IsolationLevel
+from ferrisdb.txn.local import LocalStore
 from ferrisdb.txn.local_transaction import LocalTransaction
 
 ROUND = 600
@@ -136,3 +147,88 @@ class TestCommand:
     ) -> None:
         assert main(["isolation", "fuzz", *arguments]) == 1
         assert capsys.readouterr().err.startswith("ERROR ")
+
+
+def test_a_database_that_fails_is_blamed_with_its_statement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "read_only.db"
+    sqlite3.connect(file).execute("CREATE TABLE other (n)").connection.close()
+    url = f'sqlite3:connect("file:{file}?mode=ro", uri=True)'
+    assert main(["isolation", "fuzz", "--url", url, "--transactions", "10"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("ERROR 58000: the database has failed at CREATE TABLE ferris_fuzz"), error
+    assert "readonly" in error
+
+
+class LosesConnections(FerrisTarget):
+    """Each of its connections is lost after some statements."""
+
+    def connect(self) -> FerrisSession:
+        session, count = super().connect(), itertools.count()
+        execute = session.execute
+
+        def execute_or_lose(text: str) -> list[Answer]:
+            if next(count) > 20:
+                raise ConnectionError("the connection is lost")
+            return execute(text)
+
+        session.execute = execute_or_lose  # type: ignore[method-assign]
+        return session
+
+
+def test_a_database_that_goes_away_is_no_bug_of_the_laboratory() -> None:
+    level = IsolationLevel.SNAPSHOT
+    options = FuzzOptions(level, WorkloadKind.APPEND, transactions=100, uses_threads=True)
+    with pytest.raises(OperationalError, match=r"the database has failed at .*: the connection is lost"):
+        list(fuzz(options, lambda: SqlSubject(LosesConnections(), FERRISDB, level)))
+
+
+def test_a_key_with_two_rows_is_a_finding() -> None:
+    class TwoRows(FerrisTarget):
+        def connect(self) -> FerrisSession:
+            session = super().connect()
+            execute = session.execute
+
+            def execute_twice(text: str) -> list[Answer]:
+                answers = execute(text)
+                return [Answer(each.columns, each.rows * 2) for each in answers]
+
+            session.execute = execute_twice  # type: ignore[method-assign]
+            return session
+
+    level = IsolationLevel.SERIALIZABLE
+    options = FuzzOptions(level, WorkloadKind.REGISTER, transactions=30, uses_threads=True)
+    (only,) = fuzz(options, lambda: SqlSubject(TwoRows(), FERRISDB, level))
+    assert Anomaly.MISSHAPEN_RANGE in {each.anomaly for each in only.findings}
+
+
+def test_who_would_wait_for_a_circle_of_others_does_not_wait() -> None:
+    subject = StoreSubject(LocalStore.in_memory(), IsolationLevel.SNAPSHOT)
+    attempts = [
+        Attempt(Plan(number, (Write(key, number),)), subject, itertools.count().__next__)
+        for number, key in enumerate("xxy", 1)
+    ]
+    late, one, other = attempts
+    one.held_keys.add("y")
+    other.held_keys.add("x")
+    assert closes_a_circle(late, [one, other], attempts)
+    subject.close()
+
+
+@pytest.mark.parametrize("kind", [WorkloadKind.REGISTER, WorkloadKind.PREDICATE], ids=lambda kind: kind.value)
+def test_a_write_that_is_lost_now_and_then_is_found_at_the_weakest_level(
+    kind: WorkloadKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = itertools.count(1)
+    put = LocalTransaction.put
+
+    def lossy_put(self: LocalTransaction, key: bytes, value: bytes) -> None:
+        if next(writes) % 50:
+            put(self, key, value)
+        else:
+            self.lock([key])
+
+    monkeypatch.setattr(LocalTransaction, "put", lossy_put)
+    options = FuzzOptions(IsolationLevel.READ_COMMITTED, kind, transactions=ROUND, seed=a_seed())
+    assert Anomaly.STALE_READ in totals_of(options).forbidden

@@ -168,7 +168,14 @@ class TestCommand:
         assert "runs of" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
-        "arguments", [["--part", "3"], ["--part", "4/3"], ["--runs", "0"], ["--level", "x"]]
+        "arguments",
+        [
+            ["--all", "--part", "3"],
+            ["--all", "--part", "4/3"],
+            ["--part", "1/2"],
+            ["--runs", "0"],
+            ["--level", "x"],
+        ],
     )
     def test_wrong_arguments_are_one_clear_error(
         self, arguments: list[str], capsys: pytest.CaptureFixture[str]

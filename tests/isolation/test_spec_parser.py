@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ferrisdb.errors import OperationalError, SpecError, StatementTooLarge, render
-from ferrisdb.isolation.spec import AfterNotices, AfterStep, PlannedStep, ShownWaiting
+from ferrisdb.isolation.spec import MAX_STEPS, AfterNotices, AfterStep, PlannedStep, ShownWaiting
 from ferrisdb.isolation.spec_parser import parse_spec, read_spec, render_spec_error
 
 FULL = """
@@ -105,6 +105,14 @@ def test_too_many_orders_are_refused_before_the_first_is_run() -> None:
             "".join(f"session s{n} step a{n} {{}}\n" for n in range(101)),
             "ERROR 42601: a spec has 100 sessions at most\n  session s100 step",
         ),
+        (
+            "session s\n" + "".join(f"step a{n} {{}}\n" for n in range(501)),
+            "ERROR 42601: a spec has 500 steps at most\n  step a500",
+        ),
+        (
+            f"session s step a {{}} session t step b {{}} permutation a b(a notices {'9' * 5000})",
+            "ERROR 42601: a step waits for 999999 notices at most\n",
+        ),
         ("session s step a {} ;", "ERROR 42601: the character ';' has no meaning here\n"),
         ('session "s', "ERROR 42601: this name is not closed: its quote is missing\n"),
         ("", 'ERROR 42601: the end of the spec where "session", "setup" or "teardown" should stand\n'),
@@ -114,6 +122,12 @@ def test_a_wrong_spec_is_answered_with_what_would_be_right(text: str, report: st
     with pytest.raises(SpecError) as caught:
         parse_spec(text)
     assert render(caught.value, text).startswith(report)
+
+
+def test_as_many_steps_as_a_spec_may_have_can_be_put_in_order() -> None:
+    spec = parse_spec("session s\n" + "".join(f"step a{n} {{}}\n" for n in range(MAX_STEPS)))
+    (permutation,) = spec.permutations()
+    assert len(permutation) == MAX_STEPS
 
 
 def test_the_report_names_file_and_line(tmp_path: Path) -> None:

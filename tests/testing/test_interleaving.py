@@ -187,3 +187,13 @@ def test_what_makes_no_sense_is_refused(db: ferrisdb.Database) -> None:
         interleave(db, [withdraw], schedules=0)
     with pytest.raises(InvalidParameterValue, match="not both"):
         interleave(db, [withdraw], seed=1, choices=[])
+
+
+def test_a_failure_of_the_test_runner_keeps_its_kind_and_tells_the_schedule(db: ferrisdb.Database) -> None:
+    def rule(_: ferrisdb.Database) -> None:
+        pytest.fail("the rule is broken")
+
+    with pytest.raises(pytest.fail.Exception, match="the rule is broken") as failed:
+        interleave(db, [at("snapshot", 1)], rule)
+    (note,) = failed.value.__notes__
+    assert "again: interleave(..., choices=[])" in note
