@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 if TYPE_CHECKING:
-    from ferrisdb.txn.conflict import Conflict
+    from ferrisdb.conflict import Conflict
 
 
 class Warning(Exception):

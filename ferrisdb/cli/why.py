@@ -9,7 +9,7 @@
       a  wrote doctor(1)               UPDATE doctor SET on_call = false WHERE id = 1
     ...
 
-All that is told is data of the error (`SerializationFailure.conflict`, see `txn.conflict`).
+All that is told is data of the error (`SerializationFailure.conflict`, see `conflict`).
 Transactions have the names of the shell's sessions, where it knows them: of a statement that
 is a transaction of its own it mostly does not.
 """
@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ferrisdb.cli.surroundings import Surroundings
+from ferrisdb.conflict import Conflict, ConflictStep, KeyRange
 from ferrisdb.errors import DeadlockDetected, Error, SerializationFailure
 from ferrisdb.query.key_words import KeyWords
-from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange
 
 Lines = Iterator[str]
 Naming = Callable[[int | None], str]

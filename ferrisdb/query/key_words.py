@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ferrisdb.conflict import KeyRange
 from ferrisdb.query.encoding.key_codec import KeyCodec, prefix_range
 from ferrisdb.query.keyspace import (
     CATALOG_NAMES,
@@ -28,7 +29,6 @@ from ferrisdb.query.keyspace import (
 from ferrisdb.query.schema import Table
 from ferrisdb.query.types import Kind, SqlType, Value
 from ferrisdb.query.values import format_value
-from ferrisdb.txn.conflict import KeyRange
 
 _ROW_ID_BYTES = 8
 _MAX_CHARACTERS = 60

@@ -31,13 +31,13 @@ from functools import partial
 from typing import Any
 
 from ferrisdb.api.database import Database
+from ferrisdb.conflict import KeyRange
 from ferrisdb.errors import InterfaceError, InvalidParameterValue, Retryable
 from ferrisdb.query.change.row_ids import RowIdAllocator
 from ferrisdb.query.key_words import KeyWords
 from ferrisdb.testing.every_schedule import EverySchedule
 from ferrisdb.testing.schedule_choices import without_last_zeros
 from ferrisdb.testing.scheduler import MAX_STEPS, Scheduler, Task
-from ferrisdb.txn.conflict import KeyRange
 
 Work = Callable[[Database], Any]
 

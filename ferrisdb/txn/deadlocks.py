@@ -25,7 +25,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ferrisdb import errors
-from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
+from ferrisdb.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
 from ferrisdb.txn.range_locks import RangeWaiter
 
 if TYPE_CHECKING:

@@ -27,12 +27,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ferrisdb import errors
+from ferrisdb.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
 from ferrisdb.storage.group_commit import LogWriteFailed
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from ferrisdb.storage.options import Durability
 from ferrisdb.storage.yield_points import reach
 from ferrisdb.txn.api import Batch, CommitToken, IsolationLevel, Locked, LockMode, Savepoint, Waiting
-from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange, statement_excerpt
 from ferrisdb.txn.locks import LockOwner, LockTable
 from ferrisdb.txn.looking import OpenTransaction
 from ferrisdb.txn.pair_locks import hold_pairs

@@ -7,8 +7,8 @@ plays several sessions need not guess from the time that has passed.
 
 from __future__ import annotations
 
+from ferrisdb.conflict import KeyRange
 from ferrisdb.immutable import immutable
-from ferrisdb.txn.conflict import KeyRange
 
 
 @immutable

@@ -53,10 +53,10 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from ferrisdb.conflict import Conflict, ConflictStep, KeyRange
 from ferrisdb.errors import InterfaceError
 from ferrisdb.immutable import immutable
 from ferrisdb.storage.yield_points import reach
-from ferrisdb.txn.conflict import Conflict, ConflictStep, KeyRange
 from ferrisdb.txn.serializable_footprint import Footprint
 from ferrisdb.txn.serializable_nodes import NEVER, Edge, KeptNodes, Node
 

@@ -26,7 +26,7 @@ from typing import Final, TypeAlias
 
 from sortedcontainers import SortedList
 
-from ferrisdb.txn.conflict import statement_excerpt
+from ferrisdb.conflict import statement_excerpt
 from ferrisdb.txn.serializable_footprint import Footprint, Span, key_span
 
 NEVER: Final = 2**64

@@ -6,8 +6,8 @@ import threading
 import time
 
 import ferrisdb
+from ferrisdb.conflict import KeyRange
 from ferrisdb.txn.api import LockMode
-from ferrisdb.txn.conflict import KeyRange
 from ferrisdb.txn.lock_waits import LockWait
 from ferrisdb.txn.locks import LockOwner, LockTable
 
