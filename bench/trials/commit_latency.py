@@ -17,6 +17,7 @@ from pathlib import Path
 import ferrisdb
 from bench.trial import Figure, Trial
 from bench.workloads.keys import VALUE, key_of
+from ferrisdb.errors import invariant
 from ferrisdb.storage.engine import Engine
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.os_env import OsEnv
@@ -62,6 +63,7 @@ def _write_tables(path: str, keys_a_table: int) -> None:
     """Level 0 as a burst of writes leaves it, with nothing compacted yet."""
     late = StorageOptions(
         durability=Durability.OFF,
+        memtable_bytes=2**40,
         compaction_start_tables=10 * TABLES,
         compaction_slow_tables=10 * TABLES,
         compaction_stop_tables=10 * TABLES,
@@ -73,6 +75,8 @@ def _write_tables(path: str, keys_a_table: int) -> None:
         for first in range(0, keys_a_table, 1_000):
             engine.commit({key_of(number): VALUE for number in numbers[first : first + 1_000]})
         engine.flush()
+    # With more of them writers would be held up on purpose, and that is not what is measured.
+    invariant(engine.statistics().tables_per_level[0] == TABLES, "level 0 has the tables that were meant")
     engine.close()
 
 
