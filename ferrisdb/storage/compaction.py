@@ -52,8 +52,6 @@ from typing import Final
 
 from ferrisdb.errors import CorruptionError, Error, InvariantViolation, StorageError
 from ferrisdb.storage.backpressure import Backpressure
-from ferrisdb.storage.block_cache import BlockCache
-from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction_account import CompactionAccount
 from ferrisdb.storage.compaction_checks import check_counts
 from ferrisdb.storage.compaction_filter import Expired, FilterFailed
@@ -62,19 +60,18 @@ from ferrisdb.storage.compaction_outputs import open_outputs, remove_outputs
 from ferrisdb.storage.compaction_picker import Compaction, CompactionPicker, Picker
 from ferrisdb.storage.compaction_runner import CompactionRunner, Stopped
 from ferrisdb.storage.compaction_tiered import TieredPicker
-from ferrisdb.storage.env import Env
 from ferrisdb.storage.events import BackgroundError
 from ferrisdb.storage.expiry import ExpiryWatch
-from ferrisdb.storage.file_names import FileNumbers
 from ferrisdb.storage.flush import describe_table
 from ferrisdb.storage.level import LAST_LEVEL
-from ferrisdb.storage.manifest import Manifest, ManifestEdit
+from ferrisdb.storage.manifest import ManifestEdit
 from ferrisdb.storage.obsolete_tables import ObsoleteTables, Unread
-from ferrisdb.storage.options import CompactionStyle, StorageOptions
+from ferrisdb.storage.open_tree import OpenTree
+from ferrisdb.storage.options import CompactionStyle
 from ferrisdb.storage.placement import Placement
 from ferrisdb.storage.range_garbage import RangeGarbage, tombstones_over
 from ferrisdb.storage.retention import Retention, Snapshots
-from ferrisdb.storage.sources import LiveSources, Sources
+from ferrisdb.storage.sources import Sources
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.statistics import CompactionStatistics
 from ferrisdb.storage.version_garbage import VersionGarbage
@@ -90,18 +87,8 @@ LOOK_AGAIN_S: Final = 1.0
 class Compactor:
     """The thread, and what it shares with the engine. Thread-safe where not said otherwise."""
 
-    def __init__(
-        self,
-        env: Env,
-        folder: str,
-        options: StorageOptions,
-        *,
-        manifest: Manifest,
-        numbers: FileNumbers,
-        sources: LiveSources,
-        cache: BlockCache,
-        clock: CommitClock,
-    ) -> None:
+    def __init__(self, tree: OpenTree) -> None:
+        env, folder, options, manifest = tree.env, tree.folder, tree.options, tree.manifest
         self.snapshots_to_keep: Callable[[int], Snapshots] | None = None
         """Given what is retained for its age: where readers are, and from where on anybody may come.
         Until it is set every version is kept."""
@@ -110,15 +97,15 @@ class Compactor:
         self._folder = folder
         self._options = options
         self._manifest = manifest
-        self._numbers = numbers
-        self._sources = sources
-        self._cache = cache
+        self._numbers = tree.numbers
+        self._sources = tree.sources
+        self._cache = tree.cache
         is_tiered = options.compaction is CompactionStyle.TIERED
         self._range_garbage = RangeGarbage()
         self._version_garbage = VersionGarbage()
         self._picker: Picker = TieredPicker(options) if is_tiered else CompactionPicker(options)
-        self.expiry = ExpiryWatch(options, manifest, clock)
-        self.retention = Retention(options, manifest, clock)
+        self.expiry = ExpiryWatch(options, manifest, tree.clock)
+        self.retention = Retention(options, manifest, tree.clock)
         # Where an older version has written the manifest, it may have collected all that it could.
         state = manifest.state
         self.collected_below = (
@@ -126,7 +113,7 @@ class Compactor:
         )
         # None wakes the thread: to look at the tree, or to stop.
         self._events: SimpleQueue[Unread | None] = SimpleQueue()
-        self._obsolete = ObsoleteTables(env, folder, cache, self._events.put)
+        self._obsolete = ObsoleteTables(env, folder, tree.cache, self._events.put)
         self._report_failure: Callable[[BaseException], None] = lambda cause: None
         self._runner = CompactionRunner(env, options.compaction_process_bytes, self._is_behind)
         self._stopping = self._runner.stopping
@@ -138,7 +125,7 @@ class Compactor:
         self._is_final = False
         self.placement = Placement()
         """Where tables may be put beside a compaction."""
-        self.backpressure = Backpressure(options, sources, self.statistics, self._is_over)
+        self.backpressure = Backpressure(options, tree.sources, self.statistics, self._is_over)
         """Where writers wait for it."""
         self._thread = threading.Thread(target=self._run, name="ferrisdb-compact", daemon=True)
 

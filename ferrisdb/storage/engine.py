@@ -48,6 +48,7 @@ from ferrisdb.storage.ingest import Pairs
 from ferrisdb.storage.ingest_commit import IngestCommits
 from ferrisdb.storage.limits import MAX_KEY_BYTES, MAX_MEMTABLE_RANGE_TOMBSTONES
 from ferrisdb.storage.manifest import ManifestEdit
+from ferrisdb.storage.open_tree import OpenTree
 from ferrisdb.storage.options import Durability, StorageOptions
 from ferrisdb.storage.pinned_tables import PinnedTables, pin_tables
 from ferrisdb.storage.range_tombstones import DeletedRange, RangeTombstone
@@ -117,39 +118,12 @@ class Engine:
         self._unusable: Callable[[], Error] | None = None
         self._clock = CommitClock(env, self._manifest.state.commit_times)
         self._clock.note(recovered.last_timestamp)
-        self._flusher = Flusher(
-            env,
-            folder,
-            options,
-            manifest=self._manifest,
-            numbers=self._numbers,
-            sources=self._sources,
-            cache=cache,
-            clock=self._clock,
+        tree = OpenTree(
+            env, folder, options, self._manifest, self._numbers, self._sources, cache, self._clock
         )
-        self._compactor = Compactor(
-            env,
-            folder,
-            options,
-            manifest=self._manifest,
-            numbers=self._numbers,
-            sources=self._sources,
-            cache=cache,
-            clock=self._clock,
-        )
-        self._ingests = IngestCommits(
-            self,
-            env,
-            folder,
-            options,
-            manifest=self._manifest,
-            numbers=self._numbers,
-            sources=self._sources,
-            cache=cache,
-            clock=self._clock,
-            commits=self._commits,
-            compactor=self._compactor,
-        )
+        self._flusher = Flusher(tree)
+        self._compactor = Compactor(tree)
+        self._ingests = IngestCommits(self, tree, self._commits, self._compactor)
         self._background_sync = BackgroundSync(
             env, options.sync_interval_ms / 1000, self._commits.refuse_after
         )

@@ -24,9 +24,7 @@ from collections.abc import Callable
 
 from ferrisdb.errors import Error, StorageError
 from ferrisdb.storage.backpressure import stall
-from ferrisdb.storage.block_cache import BlockCache
-from ferrisdb.storage.commit_times import CommitClock
-from ferrisdb.storage.env import Env, join
+from ferrisdb.storage.env import join
 from ferrisdb.storage.events import (
     BackgroundError,
     FlushFinished,
@@ -35,10 +33,10 @@ from ferrisdb.storage.events import (
     MemtableSealed,
     WaitReason,
 )
-from ferrisdb.storage.file_names import FileNumbers, log_name, table_name
-from ferrisdb.storage.manifest import Manifest, ManifestEdit, TableEntry
-from ferrisdb.storage.options import StorageOptions
-from ferrisdb.storage.sources import LiveSources, SealedMemtable
+from ferrisdb.storage.file_names import log_name, table_name
+from ferrisdb.storage.manifest import ManifestEdit, TableEntry
+from ferrisdb.storage.open_tree import OpenTree
+from ferrisdb.storage.sources import SealedMemtable
 from ferrisdb.storage.sstable_reader import SSTableReader
 from ferrisdb.storage.sstable_writer import write_sstable
 
@@ -46,30 +44,19 @@ from ferrisdb.storage.sstable_writer import write_sstable
 class Flusher:
     """The thread that flushes, and the places where others wait for it."""
 
-    def __init__(
-        self,
-        env: Env,
-        folder: str,
-        options: StorageOptions,
-        *,
-        manifest: Manifest,
-        numbers: FileNumbers,
-        sources: LiveSources,
-        cache: BlockCache,
-        clock: CommitClock,
-    ) -> None:
+    def __init__(self, tree: OpenTree) -> None:
         self.flush_count = 0
         self.flushed_bytes = 0
         self.stall_count = 0
         self.stalled_s = 0.0
-        self._env = env
-        self._folder = folder
-        self._options = options
-        self._manifest = manifest
-        self._numbers = numbers
-        self._sources = sources
-        self._cache = cache
-        self._clock = clock
+        self._env = tree.env
+        self._folder = tree.folder
+        self._options = tree.options
+        self._manifest = tree.manifest
+        self._numbers = tree.numbers
+        self._sources = tree.sources
+        self._cache = tree.cache
+        self._clock = tree.clock
         self._active_log_number = 0
         self._is_stopping = False
         self._failure: BaseException | None = None

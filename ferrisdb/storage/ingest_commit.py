@@ -12,17 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ferrisdb.storage.block_cache import BlockCache
-from ferrisdb.storage.commit_times import CommitClock
 from ferrisdb.storage.compaction import Compactor
-from ferrisdb.storage.env import Env
-from ferrisdb.storage.file_names import FileNumbers
 from ferrisdb.storage.flush import describe_table
 from ferrisdb.storage.group_commit import GroupCommit
 from ferrisdb.storage.ingest import Ingest, Pairs, ingest_unknown
-from ferrisdb.storage.manifest import Manifest, ManifestEdit
-from ferrisdb.storage.options import StorageOptions
-from ferrisdb.storage.sources import LiveSources
+from ferrisdb.storage.manifest import ManifestEdit
+from ferrisdb.storage.open_tree import OpenTree
 
 
 class IngestTarget(Protocol):
@@ -47,29 +42,21 @@ class IngestCommits:
     def __init__(
         self,
         target: IngestTarget,
-        env: Env,
-        folder: str,
-        options: StorageOptions,
-        *,
-        manifest: Manifest,
-        numbers: FileNumbers,
-        sources: LiveSources,
-        cache: BlockCache,
-        clock: CommitClock,
+        tree: OpenTree,
         commits: GroupCommit,
         compactor: Compactor,
     ) -> None:
         self.table_count = 0
         self.table_bytes = 0
         self._target = target
-        self._env = env
-        self._folder = folder
-        self._options = options
-        self._manifest = manifest
-        self._numbers = numbers
-        self._sources = sources
-        self._cache = cache
-        self._clock = clock
+        self._env = tree.env
+        self._folder = tree.folder
+        self._options = tree.options
+        self._manifest = tree.manifest
+        self._numbers = tree.numbers
+        self._sources = tree.sources
+        self._cache = tree.cache
+        self._clock = tree.clock
         self._commits = commits
         self._compactor = compactor
 
