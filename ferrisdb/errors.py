@@ -281,40 +281,32 @@ class Retryable(OperationalError):
     retryable = True
 
 
-class SerializationFailure(Retryable):
-    """`conflict` says with whom, and about what, where that is known."""
+class RefusedForOthers(Retryable):
+    """Other transactions were in the way. `conflict` says who did what, where that is known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: int | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+        conflict: Conflict | None = None,
+    ) -> None:
+        super().__init__(message, position=position, detail=detail, hint=hint)
+        self.conflict = conflict
+
+
+class SerializationFailure(RefusedForOthers):
+    """`conflict` is the cycle, or the write that came too late."""
 
     sqlstate = "40001"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        position: int | None = None,
-        detail: str | None = None,
-        hint: str | None = None,
-        conflict: Conflict | None = None,
-    ) -> None:
-        super().__init__(message, position=position, detail=detail, hint=hint)
-        self.conflict = conflict
 
-
-class DeadlockDetected(Retryable):
-    """`conflict` is the circle of those who wait, where that is known."""
+class DeadlockDetected(RefusedForOthers):
+    """`conflict` is the circle of those who wait."""
 
     sqlstate = "40P01"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        position: int | None = None,
-        detail: str | None = None,
-        hint: str | None = None,
-        conflict: Conflict | None = None,
-    ) -> None:
-        super().__init__(message, position=position, detail=detail, hint=hint)
-        self.conflict = conflict
 
 
 class SnapshotTooOld(Retryable):

@@ -34,11 +34,10 @@ from ferrisdb.cli.output import WRITERS
 from ferrisdb.cli.script import run_statement
 from ferrisdb.cli.surroundings import FIRST_SESSION, Surroundings
 from ferrisdb.errors import (
-    DeadlockDetected,
     Error,
     InternalError,
     ProgrammingError,
-    SerializationFailure,
+    RefusedForOthers,
     render,
 )
 from ferrisdb.isolation.session_thread import SessionThread
@@ -206,7 +205,7 @@ class Sessions:
 
     def _put_names_in(self, error: Error) -> None:
         """What is told of a conflict speaks of sessions, not of the numbers of transactions."""
-        conflict = error.conflict if isinstance(error, (SerializationFailure, DeadlockDetected)) else None
+        conflict = error.conflict if isinstance(error, RefusedForOthers) else None
         if conflict is not None:
             words = KeyWords(self._surroundings.database.tables())
             error.detail = conflict.explain(words, self._surroundings.name_of)

@@ -21,7 +21,7 @@ from typing import Final
 
 from ferrisdb.cli.surroundings import Surroundings
 from ferrisdb.conflict import Conflict, ConflictStep, KeyRange
-from ferrisdb.errors import DeadlockDetected, Error, SerializationFailure
+from ferrisdb.errors import Error, RefusedForOthers
 from ferrisdb.query.key_words import KeyWords
 
 Lines = Iterator[str]
@@ -47,7 +47,7 @@ def explain_refusal(surroundings: Surroundings) -> Lines:
     if error is None:
         yield f"No transaction of session {name} has been refused because of another one."
         return
-    conflict = error.conflict if isinstance(error, (SerializationFailure, DeadlockDetected)) else None
+    conflict = error.conflict if isinstance(error, RefusedForOthers) else None
     yield f"The last transaction of session {name} that was refused: ERROR {error.sqlstate}"
     if conflict is None:
         yield from _without_conflict(error)

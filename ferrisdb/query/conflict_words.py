@@ -6,7 +6,7 @@ what they mean, and the explanation becomes the `detail` of the error.
 
 from __future__ import annotations
 
-from ferrisdb.errors import DeadlockDetected, Error, SerializationFailure
+from ferrisdb.errors import Error, RefusedForOthers
 from ferrisdb.query.key_words import KeyWords
 from ferrisdb.query.keyspace import SQL
 from ferrisdb.query.shared_state import SharedState
@@ -15,7 +15,7 @@ from ferrisdb.txn.api import IsolationLevel, Store
 
 def explain_in_words(error: BaseException, store: Store, shared: SharedState) -> None:
     """Put what its conflict was about into `error.detail`, if it is one about SQL's keys."""
-    if not isinstance(error, (SerializationFailure, DeadlockDetected)) or error.conflict is None:
+    if not isinstance(error, RefusedForOthers) or error.conflict is None:
         return
     conflict = error.conflict
     if not any(step.what.lo.startswith(SQL) for step in conflict.steps):
