@@ -19,6 +19,7 @@ from pathlib import Path
 
 import ferrisdb
 from ferrisdb.api.choices import checked_path
+from ferrisdb.cli.draw_table import draw_table
 from ferrisdb.errors import DatabaseLocked, render
 from ferrisdb.storage.backup import Progress, delete_backups, ignore_progress, keep_last_backups
 from ferrisdb.storage.backup_store import Backup, BackupStore
@@ -72,15 +73,12 @@ def _make(path: str, directory: str, keep_last: int | None, *, shows_progress: b
 
 
 def _list(store: BackupStore) -> int:
-    import tabulate  # noqa: PLC0415
-
-    tabulate.MIN_PADDING = 0  # What is drawn may not depend on what was drawn before.
     store.require()
     sound, damaged = store.read_all()
     rows = [_row(description.backup) for description in sound]
     if rows:
         headers = ["backup", "made at (UTC)", "last commit", "tables", "bytes", "new tables", "new bytes"]
-        print(tabulate.tabulate(rows, headers, tablefmt="presto", disable_numparse=True, colalign=_ALIGNED))
+        print(draw_table(rows, headers, "presto", disable_numparse=True, colalign=_ALIGNED))
         sys.stdout.flush()
     else:
         print(f"{store.folder} has no backup that can be read", file=sys.stderr)

@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 
+from ferrisdb.cli.draw_table import draw_table
 from ferrisdb.cli.isolation_run import add_target_arguments, target_of
 from ferrisdb.errors import InvalidParameterValue
 from ferrisdb.isolation.anomalies import Anomaly, Catalogue, catalogue
@@ -70,16 +71,13 @@ def _chosen_levels(dialect: Dialect, names: list[str] | None) -> list[Level]:
 def _table(
     dialect: Dialect, anomalies: tuple[Anomaly, ...], levels: list[Level], cells: list[Cell], style: str
 ) -> str:
-    import tabulate  # noqa: PLC0415
-
-    tabulate.MIN_PADDING = 0  # What is drawn may not depend on what was drawn before.
     by_place = {(cell.anomaly.key, cell.level.name): cell for cell in cells}
     heading = [dialect.name, "", *(level.name for level in levels)]
     rows = [
         [each.key, each.title, *(_cell_text(by_place[each.key, level.name]) for level in levels)]
         for each in anomalies
     ]
-    drawn = tabulate.tabulate(rows, heading, tablefmt="github" if style == "markdown" else "simple")
+    drawn = draw_table(rows, heading, "github" if style == "markdown" else "simple")
     return f"{drawn}\n\nobserved (what the literature says of the level / what the SQL standard says)"
 
 

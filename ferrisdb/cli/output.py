@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import TextIO
 
+from ferrisdb.cli.draw_table import draw_table
 from ferrisdb.query.session import ResultColumn
 from ferrisdb.query.types import Kind, Value
 from ferrisdb.query.values import format_value
@@ -32,16 +33,11 @@ _RIGHT_ALIGNED = frozenset({Kind.INTEGER, Kind.DOUBLE, Kind.NUMERIC})
 
 def _drawn(table_format: str) -> Writer:
     def write(columns: Columns, rows: Rows, out: TextIO) -> None:
-        # Late: it takes longer to import than a short statement to run.
-        import tabulate  # noqa: PLC0415
-
-        tabulate.MIN_PADDING = 0  # else every header is two wider than its column needs
-
         show = _markdown_cell if table_format == "pipe" else _cell
-        drawn = tabulate.tabulate(
+        drawn = draw_table(
             [[show(value) for value in row] for row in rows],
-            headers=[show(column.name) for column in columns],
-            tablefmt=table_format,
+            [show(column.name) for column in columns],
+            table_format,
             # Its own reading of numbers would round NUMERIC and align the text "007" right.
             disable_numparse=True,
             preserve_whitespace=True,
@@ -54,10 +50,7 @@ def _drawn(table_format: str) -> Writer:
 
 def drawn_lines(headers: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]) -> list[str]:
     """A table of the shell's own, line by line; `align` is "left" or "right" for each column."""
-    import tabulate  # noqa: PLC0415
-
-    tabulate.MIN_PADDING = 0  # As above: what is drawn may not depend on what was drawn before.
-    drawn = tabulate.tabulate(rows, headers=headers, tablefmt="presto", disable_numparse=True, colalign=align)
+    drawn = draw_table(rows, headers, "presto", disable_numparse=True, colalign=align)
     return [line.rstrip() for line in drawn.splitlines()]
 
 

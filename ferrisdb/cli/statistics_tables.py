@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
+from ferrisdb.cli.draw_table import draw_table
 from ferrisdb.storage.read_counts import LevelStatistics
 from ferrisdb.storage.statistics import EngineStatistics
 
@@ -84,18 +85,7 @@ def _amplification(found: EngineStatistics) -> Iterator[str]:
 
 
 def _drawn(heads: list[str], rows: list[list[str]], align: Sequence[str] | None = None) -> str:
-    # Late: it takes longer to import than a short statement to run.
-    import tabulate  # noqa: PLC0415
-
-    tabulate.MIN_PADDING = 0
-    drawn: str = tabulate.tabulate(
-        rows,
-        headers=heads,
-        tablefmt="presto",
-        disable_numparse=True,
-        colalign=align or ["right"] * len(heads),
-    )
-    return drawn
+    return draw_table(rows, heads, "presto", disable_numparse=True, colalign=align or ["right"] * len(heads))
 
 
 def _in_words(name: str) -> str:
